@@ -1,0 +1,1 @@
+"""perdure: durable async/await for Python."""

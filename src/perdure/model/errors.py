@@ -1,0 +1,25 @@
+"""The base of every error that perdure itself raises: a stable code, what happened, and what to do next.
+
+Each code has a page `docs/errors/<code>.md`; a test holds the two together. Ranges: PD01 log, PD02 store and data
+directory, PD03 node and partition, PD04 author's side, PD05 HTTP and command line. Errors that Restate also has keep its
+code (RT0016 journal mismatch).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PerdureError(Exception):
+    """`str(error)` reads `PD0101: what happened. What to do next.`"""
+
+    code: ClassVar[str] = "PD0000"
+
+    def __init__(self, what: str, next_step: str = "") -> None:
+        self.what = what
+        self.next_step = next_step
+        super().__init__(what, next_step)
+
+    def __str__(self) -> str:
+        text = f"{self.code}: {self.what}"
+        return f"{text} {self.next_step}" if self.next_step else text

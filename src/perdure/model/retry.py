@@ -1,0 +1,51 @@
+"""Retry policies: how long to wait before the next attempt, and when to give up."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Policy of a whole invocation. Units: intervals in milliseconds; `max_attempts` counts all attempts, None = no end.
+
+    Source: Restate's defaults (docs/semantics.md, retries).
+    """
+
+    initial_interval_ms: int = 500
+    factor: float = 2.0
+    max_interval_ms: int = 60_000
+    max_attempts: int | None = 70
+    on_max_attempts: Literal["pause", "kill"] = "pause"
+
+    def delay_ms(self, failures: int, jitter: float) -> int | None:
+        """Wait before the next attempt after `failures` failed ones (1 = the first just failed), or None: give up.
+
+        `jitter` is drawn by the caller from [0, 1) and adds up to a third.
+        """
+        if self.max_attempts is not None and failures >= self.max_attempts:
+            return None
+        # The exponent is bounded so that a long row of failures cannot overflow a float.
+        base = min(self.initial_interval_ms * self.factor ** min(failures - 1, 64), self.max_interval_ms)
+        return int(base * (1 + jitter / 3))
+
+
+class StepRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Policy of one step; when it gives up, the step's result is a terminal failure.
+
+    Units: milliseconds; `max_attempts` counts all attempts, `max_duration_ms` runs from the step's first failure.
+    """
+
+    initial_interval_ms: int = 50
+    factor: float = 2.0
+    max_interval_ms: int = 10_000
+    max_attempts: int | None = None
+    max_duration_ms: int | None = None
+
+    def delay_ms(self, failures: int, since_first_ms: int) -> int | None:
+        if self.max_attempts is not None and failures >= self.max_attempts:
+            return None
+        if self.max_duration_ms is not None and since_first_ms >= self.max_duration_ms:
+            return None
+        return int(min(self.initial_interval_ms * self.factor ** min(failures - 1, 64), self.max_interval_ms))
