@@ -1,0 +1,74 @@
+"""What a node refuses, and why. HTTP and the client translate these; nothing is stored when one is raised."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from perdure.model.errors import PerdureError
+
+
+class NodeError(PerdureError):
+    """`status` is the HTTP-like code of the answer."""
+
+    status: ClassVar[int] = 500
+
+
+class ServiceNotFound(NodeError):
+    code = "PD0301"
+    status = 404
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"service '{service}' not found, make sure to register the service before calling it.")
+
+
+class HandlerNotFound(NodeError):
+    code = "PD0302"
+    status = 404
+
+    def __init__(self, service: str, handler: str) -> None:
+        super().__init__(
+            f"the service '{service}' exists, but the handler '{handler}' was not found, "
+            "check the handler name and that the newest version of the service is registered."
+        )
+
+
+class InvocationNotFound(NodeError):
+    code = "PD0303"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("invocation not found", "It may be past its retention; list invocations to see what is kept.")
+
+
+class Overloaded(NodeError):
+    code = "PD0304"
+    status = 429
+
+
+class DiskFull(NodeError):
+    code = "PD0305"
+    status = 507
+
+
+class NodeStopped(NodeError):
+    """The node stops or has failed: the request was not accepted, or its answer can no longer be waited for."""
+
+    code = "PD0306"
+    status = 503
+
+
+class BadRequest(NodeError):
+    """The request makes no sense for this target (key missing or not wanted, delay out of range, …)."""
+
+    code = "PD0307"
+    status = 400
+
+
+class ControlRefused(NodeError):
+    """cancel, kill, resume, pause or purge does not fit the invocation's status; `status` says how."""
+
+    code = "PD0308"
+
+    def __init__(self, what: str, status: int) -> None:
+        super().__init__(what)
+        self.refused_status = status
