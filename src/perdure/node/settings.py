@@ -1,0 +1,109 @@
+"""What can be set about an engine, with the defaults (docs/settings.md lists them for people).
+
+Plain data and its bounds. Where a value came from (a flag, a variable, a file) is the business of whoever fills this in;
+the engine only reads it. Units end the names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from perdure.model import limits
+from perdure.model.errors import PerdureError
+from perdure.model.retry import RetryPolicy
+from perdure.model.service import DAY_MS
+
+
+class BadSetting(PerdureError):
+    """A setting has a value it cannot have. `setting` is the field's name, for whoever knows where it was set."""
+
+    code: ClassVar[str] = "PD0501"
+
+    def __init__(self, setting: str, why: str, next_step: str = "See docs/settings.md.") -> None:
+        self.setting = setting
+        self.why = why
+        super().__init__(f"the setting '{setting}' {why}.", next_step)
+
+
+@dataclass(kw_only=True)
+class EngineSettings:
+    """Settings of one engine. Errors: BadSetting when a value is out of its bounds."""
+
+    data: Path | None = None
+    """Data directory; None: everything in memory, gone with the process."""
+    partitions: int | None = None
+    """Fixed when a data directory is made; None: what the directory has, else 1."""
+    durability: Literal["fsync", "os"] = "fsync"
+    """`fsync` survives the machine, `os` only the process."""
+
+    default_retry: RetryPolicy = field(default_factory=RetryPolicy)
+    """For handlers that name no policy of their own."""
+    inactivity_timeout_ms: int = 60_000
+    """An attempt that waits this long leaves memory; it is replayed when there is something to do."""
+    abort_timeout_ms: int = 600_000
+    """How long running steps of an attempt that is to end may still take."""
+    interruptions_max: int = 10
+    """Times the process may die under an invocation that gains nothing in between; then it is paused."""
+
+    journal_retention_ms: int = DAY_MS
+    idempotency_retention_ms: int = DAY_MS
+    workflow_completion_retention_ms: int = DAY_MS
+    retention_bytes_max: int | None = None
+    """Bytes of finished invocations that are kept; the oldest go first. None: only time counts."""
+    cleanup_interval_ms: int = 1_000
+
+    checkpoint_interval_ms: int = limits.CHECKPOINT_INTERVAL_MS
+    layer_bytes_max: int = limits.LAYER_BYTES_MAX
+    segment_bytes: int = limits.SEGMENT_BYTES
+
+    concurrent_attempts_max: int = limits.CONCURRENT_ATTEMPTS_MAX
+    idle_attempt_bytes_max: int = limits.IDLE_ATTEMPT_BYTES_MAX
+    inbox_length_max: int = limits.INBOX_LENGTH_MAX
+    body_bytes_max: int = limits.BODY_BYTES_MAX
+    step_threads: int = 32
+    """Threads for `def` steps."""
+
+    dev: bool = False
+    """Check invariants after each record and flag blocking or non-deterministic calls in handlers."""
+
+    def __post_init__(self) -> None:
+        if self.durability not in ("fsync", "os"):
+            raise BadSetting("durability", f"is {self.durability!r}; it can be 'fsync' or 'os'")
+        if self.partitions is not None:
+            self._within("partitions", 1, limits.PARTITIONS_MAX)
+        self._within("body_bytes_max", 1, limits.BODY_BYTES_MAX)
+        self._within("segment_bytes", limits.SEGMENT_FIRST_BYTES, None)
+        if self.retention_bytes_max is not None:
+            self._within("retention_bytes_max", 0, None)
+        for name in _AT_LEAST_ZERO:
+            self._within(name, 0, None)
+        for name in _AT_LEAST_ONE:
+            self._within(name, 1, None)
+
+    def _within(self, name: str, least: int, most: int | None) -> None:
+        value: int = getattr(self, name)
+        if value < least:
+            raise BadSetting(name, f"is {value}; it must be at least {least}")
+        if most is not None and value > most:
+            raise BadSetting(name, f"is {value}; it can be at most {most}")
+
+
+_AT_LEAST_ZERO = (
+    "inactivity_timeout_ms",
+    "abort_timeout_ms",
+    "journal_retention_ms",
+    "idempotency_retention_ms",
+    "workflow_completion_retention_ms",
+)
+_AT_LEAST_ONE = (
+    "interruptions_max",
+    "cleanup_interval_ms",
+    "checkpoint_interval_ms",
+    "layer_bytes_max",
+    "concurrent_attempts_max",
+    "idle_attempt_bytes_max",
+    "inbox_length_max",
+    "step_threads",
+)
