@@ -1,0 +1,26 @@
+# Each target does its own set-up: a fresh Debian with Python 3.11 needs nothing else.
+.PHONY: help setup demo check test bench crash docs clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##/\1	/p' Makefile
+
+setup:
+	@scripts/setup
+
+demo: setup  ## the ticket shop, killed with SIGKILL on the way
+	@.venv/bin/python examples/tickets/demo.py
+
+check: setup  ## format, lint, types, import contract, fast tests (under a minute)
+	@scripts/check
+
+test: setup  ## the whole suite
+	@.venv/bin/pytest -n auto -rs
+
+bench: setup  ## benchmarks, beside the raw disk of the same run
+	@.venv/bin/python -m benchmarks
+
+crash: setup  ## a long crash test with a report (CYCLES=1000 SEED=...)
+	@.venv/bin/python -m tests.crash.lab $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))
+
+clean:  ## remove what the targets made
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
