@@ -17,14 +17,15 @@ from perdure.model.service import DAY_MS
 
 
 class BadSetting(PerdureError):
-    """A setting has a value it cannot have. `setting` is the field's name, for whoever knows where it was set."""
+    """A setting has a value it cannot have. `setting` is its name, `source` the flag, variable or file that gave it."""
 
     code: ClassVar[str] = "PD0501"
 
-    def __init__(self, setting: str, why: str, next_step: str = "See docs/settings.md.") -> None:
+    def __init__(self, setting: str, why: str, source: str | None = None) -> None:
         self.setting = setting
         self.why = why
-        super().__init__(f"the setting '{setting}' {why}.", next_step)
+        place = f" (from {source})" if source else ""
+        super().__init__(f"the setting '{setting}'{place} {why}.", "See docs/settings.md.")
 
 
 @dataclass(kw_only=True)

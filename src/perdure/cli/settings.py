@@ -1,0 +1,357 @@
+"""The settings of a server: what there is, where a value may come from, and which source wins.
+
+Flags first, then `PERDURE_…` variables, then the `RESTATE_…` ones that mean the same, then `perdure.toml`, then the
+default. A value that cannot be is refused with the place it came from. `docs/settings.md` is this table for people; a
+test holds the two together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar, Literal, cast
+
+from perdure.cli import values
+from perdure.cli.values import Address, Raw
+from perdure.model.errors import PerdureError
+from perdure.model.retry import RetryPolicy
+from perdure.node.settings import BadSetting, EngineSettings
+
+FILE = "perdure.toml"
+
+
+class UnknownSetting(PerdureError):
+    """A flag or the file names a setting that does not exist."""
+
+    code: ClassVar[str] = "PD0502"
+
+
+class UnreadableSettings(PerdureError):
+    """The settings file is missing where one was named, or is no TOML."""
+
+    code: ClassVar[str] = "PD0503"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. `field` is its name in EngineSettings where that differs; None: the server's own."""
+
+    name: str
+    read: Callable[[Raw], object]
+    default: object
+    help: str
+    restate: str | None = None
+    show: Callable[[object], str] = values.in_words
+    field: str | None = None
+
+    @property
+    def variable(self) -> str:
+        return f"PERDURE_{self.name.upper()}"
+
+
+@dataclass(frozen=True)
+class Value:
+    value: object
+    source: str
+
+
+def _duration(field: str, help: str, restate: str | None = None) -> Setting:
+    return _engine(field.removesuffix("_ms"), values.duration_ms, field, help, restate, values.duration_in_words)
+
+
+def _size(field: str, help: str, restate: str | None = None) -> Setting:
+    return _engine(field, values.size_bytes, field, help, restate, values.size_in_words)
+
+
+def _count(field: str, help: str, restate: str | None = None) -> Setting:
+    return _engine(field, values.whole_number, field, help, restate)
+
+
+def _engine(
+    name: str,
+    read: Callable[[Raw], object],
+    field: str,
+    help: str,
+    restate: str | None = None,
+    show: Callable[[int], str] | None = None,
+) -> Setting:
+    """A setting of the engine: its default is the engine's."""
+    shown = (lambda value: "-" if value is None else show(cast(int, value))) if show else values.in_words
+    return Setting(name, read, getattr(_ENGINE_DEFAULTS, field), help, restate, shown, field)
+
+
+_ENGINE_DEFAULTS = EngineSettings()
+_RETRY = RetryPolicy()
+
+
+def _shown_duration(value: object) -> str:
+    return values.duration_in_words(cast(int, value))
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("apps", values.names, (), "What to run, as MODULE:APP; several with commas."),
+    Setting(
+        "data", values.path, Path("perdure-data"), "Data directory; made when it is not there.", "RESTATE_BASE_DIR"
+    ),
+    Setting(
+        "ingress",
+        values.address,
+        Address("127.0.0.1", 8080),
+        "Where calls are taken.",
+        "RESTATE_INGRESS__BIND_ADDRESS",
+    ),
+    Setting(
+        "admin",
+        values.address,
+        Address("127.0.0.1", 9070),
+        "Where the admin API is served.",
+        "RESTATE_ADMIN__BIND_ADDRESS",
+    ),
+    _count(
+        "partitions",
+        "Number of partitions, fixed when the data directory is made; unset: what it has, else 1.",
+        "RESTATE_DEFAULT_NUM_PARTITIONS",
+    ),
+    _engine(
+        "durability",
+        values.one_of("fsync", "os"),
+        "durability",
+        "`fsync`: an acknowledged call survives power loss; `os`: it survives the process, not the machine.",
+    ),
+    Setting(
+        "shutdown_grace",
+        values.duration_ms,
+        10_000,
+        "How long running steps may still take when the server is asked to stop.",
+        "RESTATE_SHUTDOWN_TIMEOUT",
+        _shown_duration,
+    ),
+    Setting("log_level", values.one_of("debug", "info", "warning", "error"), "info", "What is written to stderr."),
+    Setting(
+        "log_format",
+        values.one_of("text", "json"),
+        "text",
+        "Lines for people, or one JSON object a line.",
+    ),
+    Setting(
+        "retry_initial_interval",
+        values.duration_ms,
+        _RETRY.initial_interval_ms,
+        "Wait before the second attempt of an invocation whose handler names no policy.",
+        "RESTATE_DEFAULT_RETRY_POLICY__INITIAL_INTERVAL",
+        _shown_duration,
+    ),
+    Setting(
+        "retry_factor",
+        values.number,
+        _RETRY.factor,
+        "How much longer each next wait is.",
+        "RESTATE_DEFAULT_RETRY_POLICY__EXPONENTIATION_FACTOR",
+    ),
+    Setting(
+        "retry_max_interval",
+        values.duration_ms,
+        _RETRY.max_interval_ms,
+        "The longest wait.",
+        "RESTATE_DEFAULT_RETRY_POLICY__MAX_INTERVAL",
+        _shown_duration,
+    ),
+    Setting(
+        "retry_max_attempts",
+        values.or_none("unlimited", values.whole_number),
+        _RETRY.max_attempts,
+        "Attempts in all before giving up, or `unlimited`.",
+        "RESTATE_DEFAULT_RETRY_POLICY__MAX_ATTEMPTS",
+        lambda value: "unlimited" if value is None else str(value),
+    ),
+    Setting(
+        "retry_on_max_attempts",
+        values.one_of("pause", "kill"),
+        _RETRY.on_max_attempts,
+        "What giving up means: wait for a person, or end with the last error.",
+        "RESTATE_DEFAULT_RETRY_POLICY__ON_MAX_ATTEMPTS",
+    ),
+    _count(
+        "interruptions_max",
+        "Deaths of the process under one invocation, without progress between, before it is paused.",
+    ),
+    _duration(
+        "inactivity_timeout_ms",
+        "An attempt that waits this long leaves memory.",
+        "RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT",
+    ),
+    _duration(
+        "abort_timeout_ms",
+        "How long running steps of an attempt that is to end may still take.",
+        "RESTATE_WORKER__INVOKER__ABORT_TIMEOUT",
+    ),
+    _duration("journal_retention_ms", "How long a finished invocation is kept.", "RESTATE_DEFAULT_JOURNAL_RETENTION"),
+    _duration(
+        "idempotency_retention_ms",
+        "How long the result of a call with an idempotency key is kept.",
+        "RESTATE_DEFAULT_IDEMPOTENCY_RETENTION",
+    ),
+    _duration(
+        "workflow_completion_retention_ms",
+        "How long the result of a workflow run is kept.",
+        "RESTATE_DEFAULT_WORKFLOW_COMPLETION_RETENTION",
+    ),
+    _engine(
+        "retention_bytes_max",
+        values.or_none("unlimited", values.size_bytes),
+        "retention_bytes_max",
+        "Bytes of finished invocations that are kept, oldest dropped first, or `unlimited`.",
+        None,
+        values.size_in_words,
+    ),
+    _duration(
+        "cleanup_interval_ms", "How often what is past its retention is dropped.", "RESTATE_WORKER__CLEANUP_INTERVAL"
+    ),
+    _duration("checkpoint_interval_ms", "How often the tables are written from memory."),
+    _size("layer_bytes_max", "Table changes collected in memory before a checkpoint is due."),
+    _size("segment_bytes", "Size of a full log segment."),
+    _count(
+        "concurrent_attempts_max",
+        "Attempts in memory at once; further ones wait their turn.",
+        "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT",
+    ),
+    _size("idle_attempt_bytes_max", "Memory for attempts that wait, before the oldest leave it."),
+    _count("inbox_length_max", "Invocations that may wait for one key; one more is refused."),
+    _size("body_bytes_max", "Largest request body (413 beyond it).", "RESTATE_INGRESS__REQUEST_SIZE_LIMIT"),
+    _count("step_threads", "Threads for `def` steps."),
+    Setting("dev", values.switch, False, "Check more, and flag what a handler should not do.", None, field="dev"),
+)
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+class Settings:
+    """All settings with where each came from."""
+
+    def __init__(self, found: Mapping[str, Value], warnings: list[str]) -> None:
+        self.values = dict(found)
+        self.warnings = warnings
+
+    def __getitem__(self, name: str) -> object:
+        return self.values[name].value
+
+    @property
+    def apps(self) -> tuple[str, ...]:
+        return cast("tuple[str, ...]", self["apps"])
+
+    @property
+    def data(self) -> Path:
+        return cast(Path, self["data"])
+
+    @property
+    def ingress(self) -> Address:
+        return cast(Address, self["ingress"])
+
+    @property
+    def admin(self) -> Address:
+        return cast(Address, self["admin"])
+
+    @property
+    def shutdown_grace_s(self) -> float:
+        return cast(int, self["shutdown_grace"]) / 1000
+
+    def engine(self) -> EngineSettings:
+        """Errors: BadSetting, with its source, when the engine refuses a value."""
+        of_engine = {setting.field: self[setting.name] for setting in SETTINGS if setting.field is not None}
+        retry = RetryPolicy(
+            initial_interval_ms=cast(int, self["retry_initial_interval"]),
+            factor=cast(float, self["retry_factor"]),
+            max_interval_ms=cast(int, self["retry_max_interval"]),
+            max_attempts=cast("int | None", self["retry_max_attempts"]),
+            on_max_attempts=cast('Literal["pause", "kill"]', self["retry_on_max_attempts"]),
+        )
+        try:
+            return EngineSettings(data=self.data, default_retry=retry, **of_engine)  # type: ignore[arg-type]
+        except BadSetting as refused:
+            setting = next(setting for setting in SETTINGS if setting.field == refused.setting)
+            raise BadSetting(setting.name, refused.why, self.values[setting.name].source) from None
+
+
+def load(flags: Mapping[str, Raw], environment: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Merge the sources. `flags` holds what was given on the command line; `file` None: `perdure.toml` where it stands.
+
+    Errors: BadSetting, UnknownSetting, UnreadableSettings.
+    """
+    from_file, file_name = _read_file(file or Path(environment.get("PERDURE_CONFIG", FILE)), needed=file is not None)
+    for name in from_file:
+        _known(name, file_name)
+    for name in flags:
+        _known(name, "--set")
+    found: dict[str, Value] = {}
+    for setting in SETTINGS:
+        raw, source = _first_source(setting, flags, environment, from_file, file_name)
+        if source == "default":
+            found[setting.name] = Value(setting.default, source)
+            continue
+        try:
+            found[setting.name] = Value(setting.read(raw), source)
+        except ValueError as error:
+            raise BadSetting(setting.name, f"is {raw!r}, which {error}", source) from None
+    settings = Settings(found, _misspelled(environment))
+    settings.engine()
+    return settings
+
+
+def _first_source(
+    setting: Setting,
+    flags: Mapping[str, Raw],
+    environment: Mapping[str, str],
+    from_file: Mapping[str, Raw],
+    file_name: str,
+) -> tuple[Raw, str]:
+    if setting.name in flags:
+        return flags[setting.name], f"--{setting.name.replace('_', '-')}"
+    for variable in (setting.variable, setting.restate):
+        if variable is not None and variable in environment:
+            return environment[variable], variable
+    if setting.name in from_file:
+        return from_file[setting.name], file_name
+    return None, "default"
+
+
+def _read_file(file: Path, *, needed: bool) -> tuple[dict[str, Raw], str]:
+    try:
+        return tomllib.loads(file.read_text()), str(file)
+    except FileNotFoundError:
+        if needed:
+            raise UnreadableSettings(f"there is no file {file}.", "Give the path of a settings file.") from None
+        return {}, str(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UnreadableSettings(
+            f"{file} cannot be read: {error}.", "It is a TOML file; see docs/settings.md."
+        ) from None
+
+
+def _known(name: str, source: str) -> None:
+    if name not in _BY_NAME:
+        raise BadSettingSource(
+            f"there is no setting '{name}' (from {source}).", f"{_nearest(name)}See docs/settings.md."
+        )
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name.lower(), _BY_NAME, 1, 0.75)
+    return f"Did you mean '{close[0]}'? " if close else ""
+
+
+def _misspelled(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like a setting with a typing error. Others are left alone: they may belong to someone else."""
+    known = {setting.variable for setting in SETTINGS} | {"PERDURE_CONFIG"}
+    return [
+        f"{variable} is not a setting and is ignored. {hint.strip()}"
+        for variable in sorted(environment)
+        if variable.startswith("PERDURE_") and variable not in known
+        if (hint := _nearest(variable.removeprefix("PERDURE_")))
+    ]
+
+
+assert {setting.field for setting in SETTINGS if setting.field} | {"data", "default_retry"} == {
+    field.name for field in fields(EngineSettings)
+}, "every setting of the engine can be set from outside"
