@@ -14,16 +14,21 @@ What always holds:
 
 from __future__ import annotations
 
+import contextvars
+import contextvars
 import enum
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from perdure.model.journal import Awaiting, Command, Entry, Failure, Notification
 from perdure.model.records import AttemptError
 from perdure.model.retry import StepRetryPolicy
 from perdure.model.service import HandlerSpec, ServiceSpec
 from perdure.model.target import Target
+
+
+C = TypeVar("C", bound=Command)
 
 
 class Capability(enum.StrEnum):
@@ -90,8 +95,12 @@ class Step:
     mode: str
     """`async`, `thread` or `process`."""
     body: Callable[[], Awaitable[bytes | Failure]] | Callable[[], bytes | Failure]
+    context: contextvars.Context | None = None
+    """Where the body runs: a copy of the attempt's context."""
     retry: StepRetryPolicy | None = None
     """None: a failure fails the attempt under the invocation's policy."""
+    context: contextvars.Context | None = None
+    """Context variables for the body, a copy of the handler's: the engine runs the body (or its task) in it."""
 
 
 class Driver(Protocol):
@@ -105,10 +114,12 @@ class Driver(Protocol):
         """True while recorded notifications are still to be delivered: log lines and steps wait for the end of it."""
         ...
 
-    def issue(self, command: Command) -> None:
+    def issue(self, command: C) -> C:
         """Take the next command: compare it with the journal, or append it.
 
-        Errors: JournalMismatch (a BaseException of the engine) ends the attempt; it must not be caught on the way.
+        Returns the command as it stands in the journal: on replay the recorded one, whose answer-in-place counts (the
+        `value` of GetEagerState, the `keys` of GetEagerStateKeys, the `wake_at_ms` of Sleep: these are not compared).
+        Errors: AttemptOver (a BaseException of the engine) ends the attempt; it must not be caught on the way.
         """
         ...
 
