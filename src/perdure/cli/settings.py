@@ -21,6 +21,8 @@ from perdure.model.retry import RetryPolicy
 from perdure.node.settings import BadSetting, EngineSettings
 
 FILE = "perdure.toml"
+FLAGS = {"data", "ingress", "admin", "partitions", "durability", "log_level", "log_format"}
+"""Settings with a flag of their own; the others are given as `--set NAME=VALUE`."""
 
 
 class UnknownSetting(PerdureError):
@@ -79,7 +81,7 @@ def _engine(
     show: Callable[[int], str] | None = None,
 ) -> Setting:
     """A setting of the engine: its default is the engine's."""
-    shown = (lambda value: "-" if value is None else show(cast(int, value))) if show else values.in_words
+    shown = (lambda value: "unlimited" if value is None else show(cast(int, value))) if show else values.in_words
     return Setting(name, read, getattr(_ENGINE_DEFAULTS, field), help, restate, shown, field)
 
 
@@ -307,7 +309,8 @@ def _first_source(
     file_name: str,
 ) -> tuple[Raw, str]:
     if setting.name in flags:
-        return flags[setting.name], f"--{setting.name.replace('_', '-')}"
+        flag = setting.name.replace("_", "-") if setting.name in FLAGS else "set"
+        return flags[setting.name], f"--{flag}"
     for variable in (setting.variable, setting.restate):
         if variable is not None and variable in environment:
             return environment[variable], variable
@@ -331,9 +334,7 @@ def _read_file(file: Path, *, needed: bool) -> tuple[dict[str, Raw], str]:
 
 def _known(name: str, source: str) -> None:
     if name not in _BY_NAME:
-        raise BadSettingSource(
-            f"there is no setting '{name}' (from {source}).", f"{_nearest(name)}See docs/settings.md."
-        )
+        raise UnknownSetting(f"there is no setting '{name}' (from {source}).", f"{_nearest(name)}See docs/settings.md.")
 
 
 def _nearest(name: str) -> str:

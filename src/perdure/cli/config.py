@@ -1,0 +1,29 @@
+"""`perdure config`: every setting, its value, and where it came from. Starts nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from perdure.cli.options import settings_flags, settings_from
+from perdure.cli.settings import SETTINGS
+
+
+@click.command("config")
+@click.argument("apps", nargs=-1, metavar="[MODULE:APP]...")
+@settings_flags
+def command(apps: tuple[str, ...], others: tuple[str, ...], file: Path | None, **named: str | None) -> None:
+    """Print every setting, its value, and where it came from.
+
+    Takes the same flags as `perdure serve`, so that what a command line means can be seen before it is run.
+    """
+    settings = settings_from(apps, others, file, **named)
+    rows = [
+        (setting.name, setting.show(settings[setting.name]), settings.values[setting.name].source)
+        for setting in SETTINGS
+    ]
+    name_width = max(len(name) for name, _, _ in rows)
+    value_width = max(len(value) for _, value, _ in rows)
+    for name, value, source in rows:
+        click.echo(f"{name:{name_width}}  {value:{value_width}}  {source}")
