@@ -15,7 +15,6 @@ What always holds:
 from __future__ import annotations
 
 import contextvars
-import contextvars
 import enum
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,6 @@ from perdure.model.records import AttemptError
 from perdure.model.retry import StepRetryPolicy
 from perdure.model.service import HandlerSpec, ServiceSpec
 from perdure.model.target import Target
-
 
 C = TypeVar("C", bound=Command)
 

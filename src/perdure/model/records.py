@@ -66,6 +66,8 @@ class AttemptFailed(_Record, tag=4):
     retry_at_ms: int | None
     exhausted: str = "pause"
     """`pause` or `kill`."""
+    counted: bool = True
+    """False: a step's own bounded policy set the delay, and the invocation's policy counts nothing."""
 
 
 class Suspended(_Record, tag=5):
@@ -74,14 +76,16 @@ class Suspended(_Record, tag=5):
     seq: int
     epoch: int
     awaiting: Awaiting
+    notifications: int
+    """How many notifications the attempt had been told; if the journal has more by now, the invocation goes on at once."""
 
 
 class Interrupted(_Record, tag=6):
-    """The process died under this attempt; a new one is due (or, after too many without progress, a pause)."""
+    """The process died under this attempt; a new one is due at `retry_at_ms` (0: at once; None: pause)."""
 
     seq: int
     epoch: int
-    interruptions_max: int
+    retry_at_ms: int | None = 0
 
 
 class TimersFired(_Record, tag=7):

@@ -43,6 +43,11 @@ class StepRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int | None = None
     max_duration_ms: int | None = None
 
+    @property
+    def bounded(self) -> bool:
+        """False: the step is retried under the limit of its invocation's policy."""
+        return self.max_attempts is not None or self.max_duration_ms is not None
+
     def delay_ms(self, failures: int, since_first_ms: int) -> int | None:
         if self.max_attempts is not None and failures >= self.max_attempts:
             return None

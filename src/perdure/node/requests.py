@@ -8,6 +8,9 @@ from perdure.model.journal import Headers, Origin, Result
 from perdure.model.target import Target
 
 
+INGRESS = Origin("ingress")
+
+
 @dataclass(slots=True)
 class NewInvocation:
     """A request for a new invocation. Units: `delay_ms` in milliseconds from now, 0 = at once."""
@@ -20,7 +23,7 @@ class NewInvocation:
     delay_ms: int = 0
     traceparent: str | None = None
     tracestate: str | None = None
-    origin: Origin = Origin("ingress")
+    origin: Origin = INGRESS
 
 
 @dataclass(slots=True, frozen=True)

@@ -88,6 +88,12 @@ class Invocation(msgspec.Struct, array_like=True, gc=False):
     memo: dict[str, str] | None = None
     inbox_position: int = 0
     """Its place in the inbox of its key, while INBOXED."""
+    timers: list[tuple[int, int]] | None = None
+    """Sleeps that have not fired: (wake_at_ms, completion_id)."""
+
+    @property
+    def notifications(self) -> int:
+        return self.journal_length - self.commands
 
 
 class JournalChunk(msgspec.Struct, array_like=True, gc=False):

@@ -1,0 +1,185 @@
+"""The attempts in memory: started in turn under a bound, told what arrives, dropped when they idle.
+
+What always holds: at most one attempt per invocation, that of the latest epoch the node was told of. Attempts beyond
+`attempts_max` wait in arrival order; while any waits, the attempt that has idled longest gives up its place, so that
+invocations that wait for each other cannot lock the node up.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+from perdure.invoker.local import LocalAttempt
+from perdure.model.driver import App, AttemptStart
+from perdure.model.target import HandlerKind
+from perdure.store.rows import Status
+
+if TYPE_CHECKING:
+    from perdure.invoker.host import Host
+    from perdure.model.journal import Notification
+
+Key = tuple[int, int]
+
+DROP_WHEN_TIMERS_LEAVE_MS = 5_000
+"""An attempt that waits only for timers leaves memory at once when the first is further off than this."""
+
+
+class AttemptPool:
+    def __init__(self, host: Host, app: App | None, *, attempts_max: int) -> None:
+        self._host = host
+        self._app = app
+        self._attempts_max = attempts_max
+        self._attempts: dict[Key, LocalAttempt] = {}
+        self._idle: OrderedDict[Key, LocalAttempt] = OrderedDict()
+        self._queue: deque[tuple[int, int, int]] = deque()
+        self._ready: dict[Key, LocalAttempt] = {}
+        self._drowsy: list[LocalAttempt] = []
+        self.accepting = True
+        """False while the node stops: no attempt starts."""
+        self.throttled = False
+        """True while the store cannot keep up: no turn runs."""
+        self.failed_starts = 0
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    @property
+    def busy(self) -> int:
+        """Attempts with a step under way."""
+        return sum(1 for attempt in self._attempts.values() if attempt.busy)
+
+    # --- what the state machine asks ------------------------------------------------------------------------------------
+
+    def start(self, partition: int, seq: int, epoch: int) -> None:
+        self.abort(partition, seq)
+        self._queue.append((partition, seq, epoch))
+
+    def notify(self, partition: int, seq: int, epoch: int, notification: Notification, at_ms: int) -> None:
+        key = (partition, seq)
+        attempt = self._attempts.get(key)
+        if attempt is not None and attempt.epoch == epoch and not attempt.over:
+            attempt.notify(notification, at_ms)
+            self._ready[key] = attempt
+
+    def abort(self, partition: int, seq: int) -> None:
+        attempt = self._attempts.get((partition, seq))
+        if attempt is not None:
+            attempt.abort()
+
+    # --- turns ----------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run the turns that are due. Called from a plain callback of the loop, after a batch has been applied."""
+        if self.throttled:
+            return
+        while self._ready or (self._queue and self.accepting):
+            ready, self._ready = self._ready, {}
+            for attempt in ready.values():
+                self._pump(attempt)
+            if self._queue and self.accepting and not self._start_next():
+                return
+
+    def _start_next(self) -> bool:
+        """Start queued attempts as far as the bound allows; False when none could be started."""
+        started = False
+        while self._queue:
+            if len(self._attempts) >= self._attempts_max and not self._make_room():
+                return started
+            partition, seq, epoch = self._queue.popleft()
+            started = True
+            attempt = self._load(partition, seq, epoch)
+            if attempt is not None:
+                self._attempts[attempt.key] = attempt
+                self._pump(attempt)
+        return started
+
+    def _load(self, partition: int, seq: int, epoch: int) -> LocalAttempt | None:
+        host = self._host
+        row = host.invocation(partition, seq)
+        if row is None or row.epoch != epoch or row.status is not Status.INVOKED or row.retry_at_ms:
+            return None  # taken back while it waited for its place
+        if self._app is None:
+            return None
+        _, spec = host.resolve(row.target.service, row.target.handler)
+        chunk = host.journal(partition, seq)
+        state = None
+        if row.handler_kind is not HandlerKind.PLAIN and not spec.lazy_state:
+            state = host.state(partition, row.target.service, row.target.key or "")
+        start = AttemptStart(
+            invocation_id=row.id,
+            target=row.target,
+            epoch=epoch,
+            seed=row.seed,
+            started_at_ms=row.started_at_ms,
+            journal=chunk.entries,
+            times=chunk.times,
+            state={} if spec.lazy_state else state,
+            state_partial=spec.lazy_state,
+            idempotency_key=row.idempotency_key,
+            scope=row.scope,
+            limit_key=row.limit_key,
+            failures=row.failures,
+        )
+        return LocalAttempt(host, self._app, spec, partition, row, start, self._forget)
+
+    def _pump(self, attempt: LocalAttempt) -> None:
+        attempt.pump()
+        if attempt.over:
+            return
+        if attempt.idle_since:
+            self._idle[attempt.key] = attempt
+            self._idle.move_to_end(attempt.key)
+            if attempt.sleeps:
+                self._drowsy.append(attempt)
+        else:
+            self._idle.pop(attempt.key, None)
+
+    def _forget(self, attempt: LocalAttempt) -> None:
+        if self._attempts.get(attempt.key) is attempt:
+            del self._attempts[attempt.key]
+        self._idle.pop(attempt.key, None)
+        self._ready.pop(attempt.key, None)
+
+    # --- leaving memory ---------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Drop attempts that wait only for distant timers. Called after a batch has been applied and turns have run."""
+        if not self._drowsy:
+            return
+        drowsy, self._drowsy = self._drowsy, []
+        soon_ms = self._host.now_ms() + DROP_WHEN_TIMERS_LEAVE_MS
+        for attempt in drowsy:
+            if attempt.over or not attempt.idle_since or min(attempt.sleeps.values(), default=0) <= soon_ms:
+                continue
+            if not attempt.may_suspend():
+                self._drowsy.append(attempt)
+                continue
+            assert attempt.author is not None
+            awaiting = attempt.author.awaiting()
+            if not awaiting.signals and all(completion in attempt.sleeps for completion in awaiting.completions):
+                attempt.suspend()
+
+    def sweep(self, now_s: float) -> None:
+        """Drop attempts that have idled for their inactivity timeout. Units: seconds of the loop's clock."""
+        due = [a for a in self._idle.values() if a.idle_since and now_s - a.idle_since >= a.inactivity_timeout_s]
+        for attempt in due:
+            if attempt.may_suspend():
+                attempt.suspend()
+
+    def _make_room(self) -> bool:
+        for attempt in self._idle.values():
+            if attempt.may_suspend():
+                attempt.suspend()
+                return True
+        return False
+
+    def close(self) -> None:
+        """Drop everything without a word: what the log does not hold is done again after the next start."""
+        self._queue.clear()
+        for attempt in list(self._attempts.values()):
+            attempt.abort()

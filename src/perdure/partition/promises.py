@@ -1,0 +1,45 @@
+"""Durable promises of a workflow: single assignment, awaited by any number of its handlers."""
+
+from __future__ import annotations
+
+from perdure.model.journal import (
+    Caller,
+    CompletePromise,
+    Completion,
+    CompletionCode,
+    Failure,
+    GetPromise,
+    PeekPromise,
+)
+from perdure.partition.lifecycle import tell
+from perdure.partition.work import Work
+from perdure.store.rows import Invocation, Promise
+
+
+def get_promise(work: Work, row: Invocation, entry: GetPromise) -> None:
+    service, key = row.target.service, row.target.key or ""
+    promise = work.tables.promise(service, key, entry.key) or Promise()
+    if promise.completed:
+        tell(work, row, Completion(entry.completion_id, CompletionCode.GET_PROMISE, promise.result))
+        return
+    caller = Caller(work.partition, row.seq, entry.completion_id, CompletionCode.GET_PROMISE)
+    work.tables.put_promise(service, key, entry.key, Promise(waiting=[*(promise.waiting or ()), caller]))
+
+
+def peek_promise(work: Work, row: Invocation, entry: PeekPromise) -> None:
+    promise = work.tables.promise(row.target.service, row.target.key or "", entry.key)
+    result = promise.result if promise is not None and promise.completed else None
+    tell(work, row, Completion(entry.completion_id, CompletionCode.PEEK_PROMISE, result))
+
+
+def complete_promise(work: Work, row: Invocation, entry: CompletePromise) -> None:
+    service, key = row.target.service, row.target.key or ""
+    promise = work.tables.promise(service, key, entry.key) or Promise()
+    if promise.completed:
+        refusal = Failure(409, "promise was already completed")
+        tell(work, row, Completion(entry.completion_id, CompletionCode.COMPLETE_PROMISE, refusal))
+        return
+    work.tables.put_promise(service, key, entry.key, Promise(completed=True, result=entry.result))
+    tell(work, row, Completion(entry.completion_id, CompletionCode.COMPLETE_PROMISE, None))
+    for caller in promise.waiting or ():
+        work.answer(caller, entry.result)

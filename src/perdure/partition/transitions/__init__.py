@@ -1,0 +1,1 @@
+"""One file per kind of record: what it changes and what it asks for."""

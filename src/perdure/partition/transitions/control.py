@@ -1,0 +1,107 @@
+"""What an operator asks of one invocation: cancel, kill, pause, resume, purge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from perdure.model.ids import CANCEL_SIGNAL
+from perdure.model.journal import Failure, Signal
+from perdure.model.records import Cancel, Kill, Pause, Purge, Resume
+from perdure.partition import lifecycle
+from perdure.partition.actions import AbortAttempt, Control, Controlled
+from perdure.partition.transitions.forget import forget_now
+from perdure.partition.work import Work
+from perdure.store.rows import Invocation, Status
+
+_Move: TypeAlias = Callable[[Work, Invocation], Control]
+
+
+def cancel(work: Work, record: Cancel) -> None:
+    """End an invocation that has not started; ask one that has, by signal 1."""
+    _live(work, record, _cancel)
+
+
+def kill(work: Work, record: Kill) -> None:
+    """End an invocation now, with those it called or sent."""
+    _live(work, record, _kill)
+
+
+def pause(work: Work, record: Pause) -> None:
+    """Take a started invocation from its attempt and let it wait for `resume`."""
+    _live(work, record, _pause)
+
+
+def resume(work: Work, record: Resume) -> None:
+    """Start a paused, suspended or backing-off invocation now."""
+    _live(work, record, _resume)
+
+
+def purge(work: Work, record: Purge) -> None:
+    """Drop a finished invocation before its retention is over."""
+    row = _find(work, record)
+    if row is None:
+        outcome = Control.NOT_FOUND
+    elif row.status is not Status.COMPLETED:
+        outcome = Control.NOT_COMPLETED
+    else:
+        forget_now(work, row)
+        outcome = Control.DONE
+    work.actions.append(Controlled(outcome))
+
+
+def _find(work: Work, record: Any) -> Invocation | None:
+    seq = work.tables.find(record.invocation_id)
+    return None if seq is None else work.tables.invocation(seq)
+
+
+def _live(work: Work, record: Any, move: _Move) -> None:
+    row = _find(work, record)
+    if row is None:
+        outcome = Control.NOT_FOUND
+    elif row.status is Status.COMPLETED:
+        outcome = Control.COMPLETED
+    else:
+        outcome = move(work, work.tables.edit(row.seq))
+    work.actions.append(Controlled(outcome))
+
+
+def _cancel(work: Work, row: Invocation) -> Control:
+    if row.status in (Status.SCHEDULED, Status.INBOXED):
+        lifecycle.finish(work, row, Failure(409, "canceled"))
+        return Control.DONE
+    lifecycle.tell(work, row, Signal(CANCEL_SIGNAL))
+    return Control.APPENDED
+
+
+def _kill(work: Work, row: Invocation) -> Control:
+    work.actions.append(AbortAttempt(work.partition, row.seq))
+    lifecycle.kill(work, row)
+    return Control.DONE
+
+
+def _pause(work: Work, row: Invocation) -> Control:
+    if row.status in (Status.SCHEDULED, Status.INBOXED):
+        return Control.NOT_STARTED
+    if row.status is Status.PAUSED:
+        return Control.UNCHANGED
+    if row.retry_at_ms:
+        work.tables.drop_timer((row.retry_at_ms, row.seq, 0))
+        row.retry_at_ms = 0
+    row.status = Status.PAUSED
+    row.awaiting = None
+    row.modified_at_ms = work.now_ms
+    work.actions.append(AbortAttempt(work.partition, row.seq))
+    return Control.DONE
+
+
+def _resume(work: Work, row: Invocation) -> Control:
+    if row.status in (Status.SCHEDULED, Status.INBOXED):
+        return Control.NOT_STARTED
+    if row.status is Status.INVOKED and not row.retry_at_ms:
+        return Control.UNCHANGED
+    if row.retry_at_ms:
+        work.tables.drop_timer((row.retry_at_ms, row.seq, 0))
+    row.attempts_failed = row.interruptions = 0
+    lifecycle.start(work, row)
+    return Control.DONE

@@ -1,0 +1,37 @@
+"""Retention: finished invocations go when their time is over."""
+
+from __future__ import annotations
+
+from perdure.model.records import Forget
+from perdure.model.target import HandlerKind
+from perdure.partition.lifecycle import drop_journal
+from perdure.partition.work import Work
+from perdure.store.rows import Invocation, Status
+
+
+def forget(work: Work, record: Forget) -> None:
+    """Drop the journal when only its own retention is over, the whole invocation when that of its result is."""
+    for seq in record.seqs:
+        row = work.tables.invocation(seq)
+        if row is None or row.status is not Status.COMPLETED:
+            continue
+        result_expires_at_ms = row.completed_at_ms + row.completion_retention_ms
+        if row.expires_at_ms < result_expires_at_ms and work.now_ms < result_expires_at_ms and row.journal_length:
+            row = work.tables.edit(seq)
+            work.tables.edit_meta().finished_bytes -= row.journal_bytes
+            drop_journal(work, row)
+            row.expires_at_ms = result_expires_at_ms
+        else:
+            forget_now(work, row)
+
+
+def forget_now(work: Work, row: Invocation) -> None:
+    """Drop a finished invocation; a workflow run takes its state and promises along."""
+    meta = work.tables.edit_meta()
+    meta.finished -= 1
+    meta.finished_bytes -= row.journal_bytes
+    work.tables.forget(row.seq)
+    if row.handler_kind is HandlerKind.RUN:
+        service, key = row.target.service, row.target.key or ""
+        work.tables.clear_all_state(service, key)
+        work.tables.drop_promises(service, key)
