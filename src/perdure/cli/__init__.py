@@ -1,53 +1,25 @@
-"""The command `perdure`: one file per command, loaded when it is the one that was asked for.
+"""The command `perdure`: where it begins, and what its exit code says.
 
-Only `click` is imported here, so that `perdure --version` and `--help` answer at once.
+Nothing is imported before it is needed, so that `perdure --version` answers at once.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
-
-import click
-
-from perdure.model.errors import PerdureError
-
-COMMANDS = {
-    "serve": "Run a server, with the handlers of the apps named.",
-    "dev": "Serve one app while it is being written: reload on change, readable logs.",
-    "log": "Look into the log of a data directory.",
-    "config": "Print every setting, its value, and where it came from.",
-}
-
-
-class Commands(click.Group):
-    """The commands by name; each is the object `command` of `perdure.cli.<name>`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(f"perdure.cli.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="perdure", message="%(prog)s %(version)s")
-def perdure() -> None:
-    """Durable async/await for Python."""
 
 
 def main() -> None:
-    """Run the command line. Exit code 1 and the error's code on stderr when perdure itself refuses; 2 for wrong usage."""
+    """Run the command line. Exit code 1, with the error's code on stderr, when perdure refuses; 2 for wrong usage."""
+    if sys.argv[1:] == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"perdure {version('perdure')}")
+        return
+    from perdure.cli.commands import perdure
+    from perdure.model.errors import PerdureError
+
     try:
         perdure(prog_name="perdure")
     except PerdureError as error:
-        click.echo(f"perdure: {error}", err=True)
+        print(f"perdure: {error}", file=sys.stderr)
         sys.exit(1)
