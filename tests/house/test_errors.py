@@ -40,12 +40,12 @@ def test_codes_are_unique_and_well_formed() -> None:
 
 
 def test_every_code_has_its_page_and_every_page_its_code() -> None:
-    pages = {page.stem for page in PAGES.glob("[PR]*.md")}
+    pages = {page.stem for page in PAGES.glob("[PR][DT]*.md")}
     assert {cls.code for cls in raised_classes()} == pages
 
 
 def test_a_page_says_what_why_and_what_to_do() -> None:
-    thin = [page.name for page in PAGES.glob("[PR]*.md") if not is_complete(page)]
+    thin = [page.name for page in PAGES.glob("[PR][DT]*.md") if not is_complete(page)]
     assert thin == []
 
 

@@ -309,14 +309,19 @@ def _first_source(
     file_name: str,
 ) -> tuple[Raw, str]:
     if setting.name in flags:
-        flag = setting.name.replace("_", "-") if setting.name in FLAGS else "set"
-        return flags[setting.name], f"--{flag}"
+        return flags[setting.name], _flag(setting.name)
     for variable in (setting.variable, setting.restate):
         if variable is not None and variable in environment:
             return environment[variable], variable
     if setting.name in from_file:
         return from_file[setting.name], file_name
     return None, "default"
+
+
+def _flag(name: str) -> str:
+    if name == "apps":
+        return "MODULE:APP"
+    return f"--{name.replace('_', '-')}" if name in FLAGS else "--set"
 
 
 def _read_file(file: Path, *, needed: bool) -> tuple[dict[str, Raw], str]:
