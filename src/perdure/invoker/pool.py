@@ -171,6 +171,12 @@ class AttemptPool:
             if attempt.may_suspend():
                 attempt.suspend()
 
+    def suspend_all(self) -> None:
+        """Before a stop: attempts that only wait are suspended, so that the next start does not find them interrupted."""
+        for attempt in list(self._attempts.values()):
+            if attempt.may_suspend():
+                attempt.suspend()
+
     def _make_room(self) -> bool:
         for attempt in self._idle.values():
             if attempt.may_suspend():

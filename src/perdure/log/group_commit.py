@@ -97,6 +97,10 @@ class GroupCommit(abc.ABC):
     def is_pending(self, lsn: int) -> bool:
         return self._pending_first <= lsn < self.next_lsn
 
+    def hurry(self) -> None:
+        self._wanted_lsn = self.next_lsn - 1
+        self._schedule()
+
     async def sync(self) -> None:
         last_lsn = self.next_lsn - 1
         if self.durable_lsn < last_lsn:

@@ -56,6 +56,10 @@ class Log(Protocol):
         """Whether the record with this LSN is appended and not yet encoded."""
         ...
 
+    def hurry(self) -> None:
+        """Somebody waits for what is pending by now: it goes out with the next batch, as if appended awaited."""
+        ...
+
     def read(self, from_lsn: int) -> Iterator[tuple[int, list[Record]]]:
         """The durable records from `from_lsn` on, as (LSN of the first, records with consecutive LSNs).
 

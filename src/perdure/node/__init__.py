@@ -1,0 +1,1 @@
+"""One running engine: the loop log -> partition -> actions, with its timers, waiting callers, start and stop."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from perdure.model.journal import Headers, Origin, Result
 from perdure.model.target import Target
 
-
 INGRESS = Origin("ingress")
 
 

@@ -1,0 +1,233 @@
+"""What an engine can be asked: call, send, attach, signal, and the control of one invocation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from perdure.invoker.requests import make_request
+from perdure.model.ids import keyed_invocation_id, partition_key, partition_of
+from perdure.model.journal import Failure, InvokeRequest, Result
+from perdure.model.records import Cancel, DeliverSignal, Invoke, Kill, Pause, Purge, Record, Resume
+from perdure.model.service import HandlerSpec
+from perdure.model.target import HandlerKind, ServiceKind, Target
+from perdure.node.errors import (
+    BadRequest,
+    ControlRefused,
+    DiskFull,
+    InvocationNotFound,
+    Overloaded,
+)
+from perdure.node.phase import Phase
+from perdure.node.requests import Accepted, NewInvocation, Outcome
+from perdure.partition import actions as a
+from perdure.partition.actions import Control
+from perdure.store.rows import Invocation, JournalChunk, Status
+
+if TYPE_CHECKING:
+    from perdure.node.engine import Engine
+
+_WAIT_FOR_ROOM_S = 5.0
+
+
+class Requests:
+    """The asking side of `Engine`."""
+
+    async def call(self: Engine, request: NewInvocation) -> Outcome:
+        """Start an invocation (or join one) and wait for its end. A caller that goes away stops nothing.
+
+        Errors: NodeError of every kind; InputRejected for a body that does not fit.
+        """
+        spec, invoke = await self._prepare(request)
+        invocation_id = invoke.invocation_id
+        done: asyncio.Future[Outcome] = self.loop.create_future()
+        self.callers.wait(invocation_id, done)
+
+        def reply(actions: list[a.Action]) -> None:
+            accepted = actions[0]
+            assert type(accepted) is a.Accepted
+            if accepted.duplicate and spec.kind is HandlerKind.RUN and not done.done():
+                self.callers.leave(invocation_id, done)
+                done.set_result(Outcome(invocation_id, Failure(409, "the workflow method was already invoked")))
+
+        record = Invoke(self.home_of(invocation_id), self.now_ms(), invoke)
+        try:
+            self.propose(record, awaited=True, reply=reply if spec.kind is HandlerKind.RUN else None)
+            return await done
+        finally:
+            self.callers.leave(invocation_id, done)
+
+    async def send(self: Engine, request: NewInvocation) -> Accepted:
+        """Start an invocation, now or after `delay_ms`; returns when it is durable. Errors: as `call`."""
+        _, invoke = await self._prepare(request)
+        record = Invoke(self.home_of(invoke.invocation_id), self.now_ms(), invoke)
+        actions = await self._applied(record)
+        accepted = actions[0]
+        assert type(accepted) is a.Accepted
+        return Accepted(accepted.invocation_id, accepted.duplicate, accepted.execute_at_ms)
+
+    async def attach(self: Engine, invocation_id: bytes) -> Outcome:
+        """Wait for the end of an invocation. Errors: InvocationNotFound, NodeStopped."""
+        outcome = await self.output(invocation_id)
+        if outcome is not None:
+            return outcome
+        done: asyncio.Future[Outcome] = self.loop.create_future()
+        self.callers.wait(invocation_id, done)
+        try:
+            return await done
+        finally:
+            self.callers.leave(invocation_id, done)
+
+    async def output(self: Engine, invocation_id: bytes) -> Outcome | None:
+        """The result of a finished invocation, None while it is not. Errors: InvocationNotFound, NodeStopped."""
+        await self.ready()
+        row = self.find(invocation_id)
+        if row is None:
+            raise InvocationNotFound()
+        if row.status is not Status.COMPLETED:
+            return None
+        return Outcome(row.id, row.result, row.expires_at_ms)
+
+    async def signal(self: Engine, invocation_id: bytes, signal_id: int | str, result: Result) -> None:
+        """Tell an invocation something; durable on return. An unknown or finished one ignores it."""
+        await self.ready()
+        await self._applied(DeliverSignal(self.home_of(invocation_id), self.now_ms(), invocation_id, signal_id, result))
+
+    async def cancel(self: Engine, invocation_id: bytes) -> bool:
+        """True: it had not started and has ended. False: its handler was asked. Errors: as `kill`."""
+        outcome = await self._control(Cancel(self.home_of(invocation_id), self.now_ms(), invocation_id))
+        return outcome is Control.DONE
+
+    async def kill(self: Engine, invocation_id: bytes) -> None:
+        """Errors: InvocationNotFound; ControlRefused (409) when it is finished."""
+        await self._control(Kill(self.home_of(invocation_id), self.now_ms(), invocation_id))
+
+    async def pause(self: Engine, invocation_id: bytes) -> bool:
+        """True: it is paused now; False: it was. Errors: InvocationNotFound; ControlRefused (409)."""
+        outcome = await self._control(Pause(self.home_of(invocation_id), self.now_ms(), invocation_id))
+        return outcome is Control.DONE
+
+    async def resume(self: Engine, invocation_id: bytes) -> None:
+        """Errors: InvocationNotFound; ControlRefused (425 not started, 409 finished)."""
+        await self._control(Resume(self.home_of(invocation_id), self.now_ms(), invocation_id))
+
+    async def purge(self: Engine, invocation_id: bytes) -> None:
+        """Errors: InvocationNotFound; ControlRefused (409) when it is not finished."""
+        await self._control(Purge(self.home_of(invocation_id), self.now_ms(), invocation_id))
+
+    def derived_id(self: Engine, target: Target, idempotency_key: str | None) -> bytes:
+        """The id of a workflow run or an idempotent request, whether it exists or not. Errors: ServiceNotFound, …"""
+        _, spec = self.registry.resolve(target.service, target.handler)
+        return keyed_invocation_id(
+            target.service,
+            target.key,
+            target.handler,
+            workflow_run=spec.kind is HandlerKind.RUN,
+            idempotency_key=idempotency_key,
+            at_ms=0,
+            random=bytes(18),
+        )
+
+    def describe(self: Engine, invocation_id: bytes) -> tuple[Invocation, JournalChunk]:
+        """Everything the tables hold of an invocation. Errors: InvocationNotFound."""
+        row = self.find(invocation_id)
+        if row is None:
+            raise InvocationNotFound()
+        return row, self.store.tables[self.home_of(invocation_id)].journal(row.seq)
+
+    def find(self: Engine, invocation_id: bytes) -> Invocation | None:
+        tables = self.store.tables[self.home_of(invocation_id)]
+        seq = tables.find(invocation_id)
+        return None if seq is None else tables.invocation(seq)
+
+    def home_of(self: Engine, invocation_id: bytes) -> int:
+        return partition_of(partition_key(invocation_id), self.partitions)
+
+    # --- inside ---------------------------------------------------------------------------------------------------------
+
+    async def _prepare(self: Engine, request: NewInvocation) -> tuple[HandlerSpec, InvokeRequest]:
+        if self.phase is not Phase.READY:
+            await self.ready()
+        target = request.target
+        service, spec = self.registry.resolve(target.service, target.handler)
+        _check_target(service.kind, target)
+        if len(request.body) > self.settings.body_bytes_max:
+            raise BadRequest(
+                f"the body has {len(request.body)} bytes; at most {self.settings.body_bytes_max} are taken."
+            )
+        if self.app is not None:
+            self.app.validate_input(spec, target, request.content_type, request.body)
+        if not self.log.accepting:
+            raise DiskFull(
+                "the disk is full: no new invocations until there is space.", "Free space; running ones go on."
+            )
+        if self.pool.throttled:
+            await self._wait_for_room()
+        now_ms = self.now_ms()
+        invoke = make_request(
+            spec,
+            target,
+            headers=request.headers,
+            body=request.body,
+            idempotency_key=request.idempotency_key,
+            execute_at_ms=now_ms + request.delay_ms if request.delay_ms > 0 else 0,
+            origin=request.origin,
+            caller=None,
+            at_ms=now_ms,
+            random=self.random,
+            deployment=None if self.app is None else self.app.identity,
+            traceparent=request.traceparent,
+            tracestate=request.tracestate,
+        )
+        self._check_inbox(spec, target, invoke.invocation_id)
+        return spec, invoke
+
+    def _check_inbox(self: Engine, spec: HandlerSpec, target: Target, invocation_id: bytes) -> None:
+        if spec.kind is not HandlerKind.EXCLUSIVE:
+            return
+        queue = self.store.tables[self.home_of(invocation_id)].key_queue(target.service, target.key or "")
+        if queue is not None and queue.tail - queue.head >= self.settings.inbox_length_max:
+            raise Overloaded(
+                f"{self.settings.inbox_length_max} invocations wait for {target.service}/{target.key} already.",
+                "Try again later, or spread the work over more keys.",
+            )
+
+    async def _wait_for_room(self: Engine) -> None:
+        self.room.clear()
+        try:
+            await asyncio.wait_for(self.room.wait(), _WAIT_FOR_ROOM_S)
+        except TimeoutError:
+            raise Overloaded("the store cannot keep up with the load.", "Try again later.") from None
+
+    async def _applied(self: Engine, record: Record) -> list[a.Action]:
+        """Propose and wait until it is durable and applied."""
+        done: asyncio.Future[list[a.Action]] = self.loop.create_future()
+        self.propose(record, awaited=True, reply=lambda actions: None if done.done() else done.set_result(actions))
+        self.replies_waiting.add(done)
+        try:
+            return await done
+        finally:
+            self.replies_waiting.discard(done)
+
+    async def _control(self: Engine, record: Record) -> Control:
+        await self.ready()
+        actions = await self._applied(record)
+        controlled = next(action for action in actions if type(action) is a.Controlled)
+        match controlled.outcome:
+            case Control.NOT_FOUND:
+                raise InvocationNotFound()
+            case Control.COMPLETED:
+                raise ControlRefused("the invocation has completed already.", 409)
+            case Control.NOT_COMPLETED:
+                raise ControlRefused("the invocation has not completed; kill or cancel it first.", 409)
+            case Control.NOT_STARTED:
+                raise ControlRefused("the invocation has not started yet.", 425 if isinstance(record, Resume) else 409)
+            case outcome:
+                return outcome
+
+
+def _check_target(kind: ServiceKind, target: Target) -> None:
+    if kind is ServiceKind.SERVICE and target.key is not None:
+        raise BadRequest(f"'{target.service}' is a plain service: it takes no key.")
+    if kind is not ServiceKind.SERVICE and target.key is None:
+        raise BadRequest(f"'{target.service}' is keyed: name the key, as in {target.service}/KEY/{target.handler}.")

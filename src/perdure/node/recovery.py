@@ -1,0 +1,67 @@
+"""After a start: bring the tables up to the end of the log, then take up again what was under way."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from perdure.model.records import Interrupted, Lead
+from perdure.store.rows import Status
+
+if TYPE_CHECKING:
+    from perdure.node.engine import Engine
+
+_SLICE_RECORDS = 2_000
+"""Records replayed before the loop gets a turn: the ports are open and answer meanwhile."""
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a start found, for the message a person reads."""
+
+    records: int = 0
+    seconds: float = 0.0
+    interrupted: int = 0
+    """Invocations whose attempt the last process took down; they are tried again."""
+
+
+async def replay(engine: Engine, recovered: Recovered) -> None:
+    """Apply the records behind the last checkpoint. Errors: those of the log and the store."""
+    done = 0
+    for _, records in engine.log.read(engine.store.applied_lsn + 1):
+        for record in records:
+            engine.performer.replay(record)
+        done += len(records)
+        recovered.records += len(records)
+        if done >= _SLICE_RECORDS:
+            done = 0
+            if engine.store.active_bytes > engine.settings.layer_bytes_max:
+                await engine.checkpoint_while_replaying()
+            await asyncio.sleep(0)
+
+
+def take_up(engine: Engine, recovered: Recovered) -> None:
+    """Announce the new leader, end the attempts of the last one, and set timers and messages going."""
+    for partition, tables in enumerate(engine.store.tables):
+        now_ms = engine.now_ms()
+        engine.propose(Lead(partition, now_ms, tables.meta.leader_epoch + 1), awaited=True)
+        for seq in tables.with_status(Status.INVOKED):
+            row = tables.invocation(seq)
+            assert row is not None
+            if not row.retry_at_ms:  # one between two attempts is woken by its timer
+                recovered.interrupted += 1
+                record = Interrupted(partition, now_ms, seq, row.epoch, _next_try(engine, row.interruptions, now_ms))
+                engine.propose(record, awaited=True)
+    engine.timers.start()
+    engine.performer.forward_all()
+
+
+def _next_try(engine: Engine, interruptions: int, now_ms: int) -> int | None:
+    """The first restart has no delay; further ones without progress in between wait, and in the end pause."""
+    if interruptions == 0:
+        return 0
+    if interruptions >= engine.settings.interruptions_max:
+        return None
+    delay_ms = engine.settings.default_retry.delay_ms(interruptions, engine.random.fraction())
+    return None if delay_ms is None else now_ms + max(1, delay_ms)
