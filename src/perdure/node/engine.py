@@ -1,319 +1,230 @@
-"""`Engine`: one running engine. It joins log, store, partitions and invoker, and answers requests.
-
-The loop of the house (DESIGN 1): whoever wants something proposes a record; the log makes it durable; `Performer` applies
-it and performs the actions. This file is start, stop and the few services that rooms below need; what an engine can be
-asked is in `asking`.
-"""
+"""`Engine`: what a running engine can be asked: call, send, attach, signal, and the control of one invocation."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 
-from perdure.env.clock import Clock, SystemClock
-from perdure.env.executor import Executor, ThreadExecutor
-from perdure.env.files import Files, SystemFiles
-from perdure.env.random import Random, SystemRandom
-from perdure.invoker.pool import AttemptPool
-from perdure.log.log import Log
-from perdure.log.memory import MemoryLog
-from perdure.log.segment_log import SegmentLog
-from perdure.model.driver import App
-from perdure.model.errors import PerdureError
-from perdure.model.limits import TIMERS_IN_MEMORY_MAX
-from perdure.model.records import Forget, Record, TimersFired
-from perdure.model.service import HandlerSpec, ServiceSpec
-from perdure.node.asking import Requests
-from perdure.node.callers import Callers
-from perdure.node.checkpoints import Checkpoints
-from perdure.node.cleaner import Cleaner
-from perdure.node.data_directory import DataDirectory
-from perdure.node.errors import NodeStopped
-from perdure.node.performer import Performer, Reply
+from perdure.invoker.requests import make_request
+from perdure.model.ids import keyed_invocation_id, partition_key, partition_of
+from perdure.model.journal import Failure, InvokeRequest, Result
+from perdure.model.records import Cancel, DeliverSignal, Invoke, Kill, Pause, Purge, Record, Resume
+from perdure.model.service import HandlerSpec
+from perdure.model.target import HandlerKind, ServiceKind, Target
+from perdure.node.core import Core
+from perdure.node.errors import (
+    BadRequest,
+    ControlRefused,
+    DiskFull,
+    InvocationNotFound,
+    Overloaded,
+)
 from perdure.node.phase import Phase
-from perdure.node.recovery import Recovered, replay, take_up
-from perdure.node.registry import Registry
-from perdure.node.settings import EngineSettings
-from perdure.node.timers import Timers
-from perdure.partition.actions import Action
-from perdure.store.rows import Invocation, JournalChunk
-from perdure.store.store import Store
+from perdure.node.requests import Accepted, NewInvocation, Outcome
+from perdure.partition import actions as a
+from perdure.partition.actions import Control
+from perdure.store.rows import Invocation, JournalChunk, Status
 
-_SWEEP_S = 1.0
+_WAIT_FOR_ROOM_S = 5.0
 
 
-class Engine(Requests):
-    """Made on the event loop that it will run on. `start` before anything else; `stop` once."""
+class Engine(Core):
+    """One running engine. Made on the event loop that it will run on: `start` first, `stop` once."""
 
-    loop: asyncio.AbstractEventLoop
-    store: Store
-    log: Log
-    pool: AttemptPool
-    timers: Timers
-    performer: Performer
+    async def call(self, request: NewInvocation) -> Outcome:
+        """Start an invocation (or join one) and wait for its end. A caller that goes away stops nothing.
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        app: App | None,
-        *,
-        clock: Clock | None = None,
-        files: Files | None = None,
-        random: Random | None = None,
-        executor: Executor | None = None,
-    ) -> None:
-        self.settings = settings
-        self.app = app
-        self.registry = Registry(() if app is None else app.services(), settings)
-        self.phase = Phase.STARTING
-        self.callers = Callers()
-        self.room = asyncio.Event()
-        """Set when the store has caught up with the load."""
-        self.replies_waiting: set[asyncio.Future[list[Action]]] = set()
-        """Requests whose record is not applied yet."""
-        self.recovered: Recovered | None = None
-        self.clock: Clock = clock or SystemClock()
-        self.files: Files = files or SystemFiles()
-        self.random: Random = random or SystemRandom()
-        self.executor: Executor = executor or ThreadExecutor(settings.step_threads)
-        self.partitions = 1
-        self._now_ms = 0
-        self._directory: DataDirectory | None = None
-        self._changed = asyncio.Event()
-        self._failure: PerdureError | None = None
-        self._sweep_handle: asyncio.TimerHandle | None = None
+        Errors: NodeError of every kind; InputRejected for a body that does not fit.
+        """
+        spec, invoke = await self._prepare(request)
+        invocation_id = invoke.invocation_id
+        done: asyncio.Future[Outcome] = self.loop.create_future()
+        self.callers.wait(invocation_id, done)
 
-    # --- start and stop ---------------------------------------------------------------------------------------------------
+        def reply(actions: list[a.Action]) -> None:
+            accepted = actions[0]
+            assert type(accepted) is a.Accepted
+            if accepted.duplicate and spec.kind is HandlerKind.RUN and not done.done():
+                self.callers.leave(invocation_id, done)
+                done.set_result(Outcome(invocation_id, Failure(409, "the workflow method was already invoked")))
 
-    async def start(self) -> None:
-        """Open the data, bring the tables up to the log's end, take up what was under way. Errors: PerdureError."""
-        self.loop = asyncio.get_running_loop()
-        began = self.clock.monotonic()
+        record = Invoke(self.home_of(invocation_id), self.now_ms(), invoke)
         try:
-            await self._open()
-            recovered = Recovered()
-            await replay(self, recovered)
-            self._now_ms = max([self._now_ms, *(tables.meta.now_ms for tables in self.store.tables)])
-            take_up(self, recovered)
-        except BaseException as error:
-            self._fail(error if isinstance(error, PerdureError) else NodeStopped(f"the start failed: {error!r}."))
-            self._release()
-            raise
-        recovered.seconds = self.clock.monotonic() - began
-        self.recovered = recovered
-        self._checkpoints.start()
-        self._cleaner.start()
-        self._sweep()
-        gc.freeze()  # what was imported and built so far lives as long as the node
-        self._enter(Phase.READY)
+            self.propose(record, awaited=True, reply=reply if spec.kind is HandlerKind.RUN else None)
+            return await done
+        finally:
+            self.callers.leave(invocation_id, done)
 
-    async def _open(self) -> None:
-        settings = self.settings
-        if settings.data is None:
-            self.partitions = settings.partitions or 1
-            self.store = Store.open(None, self.partitions, executor=self.executor)
-            self.log = MemoryLog(loop=self.loop, on_durable=self._on_durable, on_failure=self._fail)
-        else:
-            self._directory = directory = DataDirectory(settings.data, self.files, settings.partitions)
-            self.partitions = directory.partitions
-            self.store = Store.open(str(directory.store), self.partitions, executor=self.executor)
-            self.log = await SegmentLog.open(
-                self.files,
-                directory.log,
-                loop=self.loop,
-                executor=self.executor,
-                clock=self.clock,
-                random=self.random,
-                durability=settings.durability,
-                on_durable=self._on_durable,
-                on_failure=self._fail,
-                checkpoint_lsn=self.store.applied_lsn,
-                segment_bytes=settings.segment_bytes,
+    async def send(self, request: NewInvocation) -> Accepted:
+        """Start an invocation, now or after `delay_ms`; returns when it is durable. Errors: as `call`."""
+        _, invoke = await self._prepare(request)
+        record = Invoke(self.home_of(invoke.invocation_id), self.now_ms(), invoke)
+        actions = await self._applied(record)
+        accepted = actions[0]
+        assert type(accepted) is a.Accepted
+        return Accepted(accepted.invocation_id, accepted.duplicate, accepted.execute_at_ms)
+
+    async def attach(self, invocation_id: bytes) -> Outcome:
+        """Wait for the end of an invocation. Errors: InvocationNotFound, NodeStopped."""
+        outcome = await self.output(invocation_id)
+        if outcome is not None:
+            return outcome
+        done: asyncio.Future[Outcome] = self.loop.create_future()
+        self.callers.wait(invocation_id, done)
+        try:
+            return await done
+        finally:
+            self.callers.leave(invocation_id, done)
+
+    async def output(self, invocation_id: bytes) -> Outcome | None:
+        """The result of a finished invocation, None while it is not. Errors: InvocationNotFound, NodeStopped."""
+        await self.ready()
+        row = self.find(invocation_id)
+        if row is None:
+            raise InvocationNotFound()
+        if row.status is not Status.COMPLETED:
+            return None
+        return Outcome(row.id, row.result, row.expires_at_ms)
+
+    async def signal(self, invocation_id: bytes, signal_id: int | str, result: Result) -> None:
+        """Tell an invocation something; durable on return. An unknown or finished one ignores it."""
+        await self.ready()
+        await self._applied(DeliverSignal(self.home_of(invocation_id), self.now_ms(), invocation_id, signal_id, result))
+
+    async def cancel(self, invocation_id: bytes) -> bool:
+        """True: it had not started and has ended. False: its handler was asked. Errors: as `kill`."""
+        outcome = await self._control(Cancel(self.home_of(invocation_id), self.now_ms(), invocation_id))
+        return outcome is Control.DONE
+
+    async def kill(self, invocation_id: bytes) -> None:
+        """Errors: InvocationNotFound; ControlRefused (409) when it is finished."""
+        await self._control(Kill(self.home_of(invocation_id), self.now_ms(), invocation_id))
+
+    async def pause(self, invocation_id: bytes) -> bool:
+        """True: it is paused now; False: it was. Errors: InvocationNotFound; ControlRefused (409)."""
+        outcome = await self._control(Pause(self.home_of(invocation_id), self.now_ms(), invocation_id))
+        return outcome is Control.DONE
+
+    async def resume(self, invocation_id: bytes) -> None:
+        """Errors: InvocationNotFound; ControlRefused (425 not started, 409 finished)."""
+        await self._control(Resume(self.home_of(invocation_id), self.now_ms(), invocation_id))
+
+    async def purge(self, invocation_id: bytes) -> None:
+        """Errors: InvocationNotFound; ControlRefused (409) when it is not finished."""
+        await self._control(Purge(self.home_of(invocation_id), self.now_ms(), invocation_id))
+
+    def derived_id(self, target: Target, idempotency_key: str | None) -> bytes:
+        """The id of a workflow run or an idempotent request, whether it exists or not. Errors: ServiceNotFound, …"""
+        _, spec = self.registry.resolve(target.service, target.handler)
+        return keyed_invocation_id(
+            target.service,
+            target.key,
+            target.handler,
+            workflow_run=spec.kind is HandlerKind.RUN,
+            idempotency_key=idempotency_key,
+            at_ms=0,
+            random=bytes(18),
+        )
+
+    def describe(self, invocation_id: bytes) -> tuple[Invocation, JournalChunk]:
+        """Everything the tables hold of an invocation. Errors: InvocationNotFound."""
+        row = self.find(invocation_id)
+        if row is None:
+            raise InvocationNotFound()
+        return row, self.store.tables[self.home_of(invocation_id)].journal(row.seq)
+
+    def find(self, invocation_id: bytes) -> Invocation | None:
+        tables = self.store.tables[self.home_of(invocation_id)]
+        seq = tables.find(invocation_id)
+        return None if seq is None else tables.invocation(seq)
+
+    def home_of(self, invocation_id: bytes) -> int:
+        return partition_of(partition_key(invocation_id), self.partitions)
+
+    # --- inside ---------------------------------------------------------------------------------------------------------
+
+    async def _prepare(self, request: NewInvocation) -> tuple[HandlerSpec, InvokeRequest]:
+        if self.phase is not Phase.READY:
+            await self.ready()
+        target = request.target
+        service, spec = self.registry.resolve(target.service, target.handler)
+        _check_target(service.kind, target)
+        if len(request.body) > self.settings.body_bytes_max:
+            raise BadRequest(
+                f"the body has {len(request.body)} bytes; at most {self.settings.body_bytes_max} are taken."
             )
-        self.pool = AttemptPool(self, self.app, attempts_max=settings.concurrent_attempts_max)
-        self.timers = Timers(
-            self.loop, self.clock, self.store.tables, self._fire_timers, in_memory_max=TIMERS_IN_MEMORY_MAX
-        )
-        self.performer = Performer(self)
-        self._checkpoints = Checkpoints(
-            self.loop,
-            self.store,
-            self.log,
-            lambda: self.performer.applied_lsn,
-            self._fail,
-            self._checkpoint_done,
-            interval_ms=settings.checkpoint_interval_ms,
-        )
-        self._cleaner = Cleaner(
-            self.loop,
-            self.store,
-            lambda record: self.propose(record, awaited=False),
-            self.now_ms,
-            interval_ms=settings.cleanup_interval_ms,
-            bytes_max=settings.retention_bytes_max,
-        )
-
-    async def checkpoint_while_replaying(self) -> None:
-        await self._checkpoints.write()
-
-    async def ready(self) -> None:
-        """Return when the engine takes requests. Errors: NodeStopped when it never will."""
-        while self.phase is Phase.STARTING:
-            await self._changed.wait()
-        if self.phase is not Phase.READY:
-            raise self._stopped()
-
-    async def failed(self) -> PerdureError | None:
-        """Return when the engine has ended: the error if it failed, None after a stop."""
-        while self.phase not in (Phase.STOPPED, Phase.FAILED):
-            await self._changed.wait()
-        return self._failure
-
-    async def stop(self, *, grace_s: float = 10.0) -> None:
-        """End in order: no new work, running steps get the grace, the tables are written to the end of the log."""
-        if self.phase is not Phase.READY:
-            return
-        self._enter(Phase.STOPPING)
-        self.pool.accepting = False
-        self.timers.close()
-        self._cleaner.close()
-        if self._sweep_handle is not None:
-            self._sweep_handle.cancel()
-        await self._let_steps_finish(grace_s)
-        self.callers.fail(self._stopped)
-        try:
-            await self.log.sync()
-            self.pool.suspend_all()
-            await self.log.sync()
-            self.pool.close()
-            await self._checkpoints.last()
-            await self.log.close(clean=True)
-        except PerdureError as error:
-            self._fail(error)
-            self._release()
-            raise
-        self._release()
-        self._enter(Phase.STOPPED)
-
-    async def _let_steps_finish(self, grace_s: float) -> None:
-        deadline = self.loop.time() + grace_s
-        while self.pool.busy and self.phase is Phase.STOPPING and self.loop.time() < deadline:
-            await asyncio.sleep(0.01)
-
-    def _release(self) -> None:
-        if hasattr(self, "store"):
-            self.store.close()
-        self.executor.shutdown(wait=False)
-        if self._directory is not None:
-            self._directory.release()
-
-    def _enter(self, phase: Phase) -> None:
-        self.phase = phase
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-
-    def _fail(self, error: PerdureError) -> None:
-        """The log or the store can no longer be trusted: stop at once, tell everybody, repair nothing."""
-        if self.phase in (Phase.FAILED, Phase.STOPPED):
-            return
-        self._failure = error
-        self._enter(Phase.FAILED)
-        self.callers.fail(self._stopped)
-        for waiting in self.replies_waiting:
-            if not waiting.done():
-                waiting.set_exception(self._stopped())
-        for name in ("timers", "_checkpoints", "_cleaner", "pool"):
-            part = getattr(self, name, None)
-            if part is not None:
-                part.close()
-        if self._sweep_handle is not None:
-            self._sweep_handle.cancel()
-
-    def _stopped(self) -> NodeStopped:
-        if self._failure is not None:
-            return NodeStopped(f"the node has failed: {self._failure}")
-        return NodeStopped("the node stops.", "Try again when it is back.")
-
-    # --- what rooms below need (invoker.Host) -------------------------------------------------------------------------------
-
-    def now_ms(self) -> int:
-        now_ms = self.clock.now_ms()
-        if now_ms > self._now_ms:
-            self._now_ms = now_ms
-        return self._now_ms
-
-    def propose(self, record: Record, *, awaited: bool, reply: Reply | None = None) -> int:
-        lsn = self.log.append(record, awaited=awaited)
-        if reply is not None:
-            self.performer.replies[lsn] = reply
-        return lsn
-
-    def is_pending(self, lsn: int) -> bool:
-        return self.log.is_pending(lsn)
-
-    def hurry(self) -> None:
-        self.log.hurry()
-
-    @property
-    def applied_lsn(self) -> int:
-        return self.performer.applied_lsn
-
-    def resolve(self, service: str, handler: str) -> tuple[ServiceSpec, HandlerSpec]:
-        return self.registry.resolve(service, handler)
-
-    def invocation(self, partition: int, seq: int) -> Invocation | None:
-        return self.store.tables[partition].invocation(seq)
-
-    def journal(self, partition: int, seq: int) -> JournalChunk:
-        return self.store.tables[partition].journal(seq)
-
-    def state(self, partition: int, service: str, key: str) -> dict[str, bytes]:
-        return self.store.tables[partition].state(service, key)
-
-    # --- between batches ----------------------------------------------------------------------------------------------------
-
-    def _on_durable(self, first_lsn: int, records: list[Record]) -> None:
-        try:
-            self.performer.batch(first_lsn, records)
-        except PerdureError as error:
-            self._fail(error)
-
-    def after_batch(self, records: list[Record]) -> None:
-        """Turns run here, once the whole batch has been applied."""
-        if self._cleaner.asking:
-            for record in records:
-                if type(record) is Forget:
-                    self._cleaner.forgotten(record)
-        if self.store.active_bytes > self.settings.layer_bytes_max:
-            self._checkpoints.now()
-            self.pool.throttled = self.store.active_bytes > 2 * self.settings.layer_bytes_max
-        self.pool.run()
-        self.pool.settle()
-
-    def _checkpoint_done(self) -> None:
+        if self.app is not None:
+            self.app.validate_input(spec, target, request.content_type, request.body)
+        if not self.log.accepting:
+            raise DiskFull(
+                "the disk is full: no new invocations until there is space.", "Free space; running ones go on."
+            )
         if self.pool.throttled:
-            self.pool.throttled = False
-            self.room.set()
-            self.loop.call_soon(self.pool.run)
+            await self._wait_for_room()
+        now_ms = self.now_ms()
+        invoke = make_request(
+            spec,
+            target,
+            headers=request.headers,
+            body=request.body,
+            idempotency_key=request.idempotency_key,
+            execute_at_ms=now_ms + request.delay_ms if request.delay_ms > 0 else 0,
+            origin=request.origin,
+            caller=None,
+            at_ms=now_ms,
+            random=self.random,
+            deployment=None if self.app is None else self.app.identity,
+            traceparent=request.traceparent,
+            tracestate=request.tracestate,
+        )
+        self._check_inbox(spec, target, invoke.invocation_id)
+        return spec, invoke
 
-    def _fire_timers(self, partition: int, keys: list[tuple[int, int, int]]) -> None:
-        self.propose(TimersFired(partition, self.now_ms(), keys), awaited=True)
+    def _check_inbox(self, spec: HandlerSpec, target: Target, invocation_id: bytes) -> None:
+        if spec.kind is not HandlerKind.EXCLUSIVE:
+            return
+        queue = self.store.tables[self.home_of(invocation_id)].key_queue(target.service, target.key or "")
+        if queue is not None and queue.tail - queue.head >= self.settings.inbox_length_max:
+            raise Overloaded(
+                f"{self.settings.inbox_length_max} invocations wait for {target.service}/{target.key} already.",
+                "Try again later, or spread the work over more keys.",
+            )
 
-    def _sweep(self) -> None:
-        self._sweep_handle = self.loop.call_later(_SWEEP_S, self._sweep)
-        self.pool.sweep(self.loop.time())
+    async def _wait_for_room(self) -> None:
+        self.room.clear()
+        try:
+            await asyncio.wait_for(self.room.wait(), _WAIT_FOR_ROOM_S)
+        except TimeoutError:
+            raise Overloaded("the store cannot keep up with the load.", "Try again later.") from None
 
-    def stats(self) -> dict[str, int]:
-        """Plain counters for people and tests."""
-        meta = [tables.meta for tables in self.store.tables]
-        return {
-            "applied_lsn": self.performer.applied_lsn,
-            "checkpoint_lsn": self.store.applied_lsn,
-            "invocations": sum(m.next_seq - 1 for m in meta),
-            "finished_kept": sum(m.finished for m in meta),
-            "finished_bytes": sum(m.finished_bytes for m in meta),
-            "attempts": len(self.pool),
-            "attempts_waiting": self.pool.waiting,
-            "callers": len(self.callers),
-            "layer_bytes": self.store.active_bytes,
-        }
+    async def _applied(self, record: Record) -> list[a.Action]:
+        """Propose and wait until it is durable and applied."""
+        done: asyncio.Future[list[a.Action]] = self.loop.create_future()
+        self.propose(record, awaited=True, reply=lambda actions: None if done.done() else done.set_result(actions))
+        self.replies_waiting.add(done)
+        try:
+            return await done
+        finally:
+            self.replies_waiting.discard(done)
+
+    async def _control(self, record: Record) -> Control:
+        await self.ready()
+        actions = await self._applied(record)
+        controlled = next(action for action in actions if type(action) is a.Controlled)
+        match controlled.outcome:
+            case Control.NOT_FOUND:
+                raise InvocationNotFound()
+            case Control.COMPLETED:
+                raise ControlRefused("the invocation has completed already.", 409)
+            case Control.NOT_COMPLETED:
+                raise ControlRefused("the invocation has not completed; kill or cancel it first.", 409)
+            case Control.NOT_STARTED:
+                raise ControlRefused("the invocation has not started yet.", 425 if isinstance(record, Resume) else 409)
+            case outcome:
+                return outcome
+
+
+def _check_target(kind: ServiceKind, target: Target) -> None:
+    if kind is ServiceKind.SERVICE and target.key is not None:
+        raise BadRequest(f"'{target.service}' is a plain service: it takes no key.")
+    if kind is not ServiceKind.SERVICE and target.key is None:
+        raise BadRequest(f"'{target.service}' is keyed: name the key, as in {target.service}/KEY/{target.handler}.")

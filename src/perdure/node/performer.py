@@ -11,7 +11,7 @@ from perdure.partition import actions as a
 from perdure.partition.apply import apply
 
 if TYPE_CHECKING:
-    from perdure.node.engine import Engine
+    from perdure.node.core import Core
 
 Reply = Callable[[list[a.Action]], None]
 
@@ -19,7 +19,7 @@ Reply = Callable[[list[a.Action]], None]
 class Performer:
     """What always holds: records are applied in LSN order, each once; turns run only between batches."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Core) -> None:
         self._engine = engine
         self._tables = engine.store.tables
         self._partitions = len(self._tables)

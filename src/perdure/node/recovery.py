@@ -10,7 +10,7 @@ from perdure.model.records import Interrupted, Lead
 from perdure.store.rows import Status
 
 if TYPE_CHECKING:
-    from perdure.node.engine import Engine
+    from perdure.node.core import Core
 
 _SLICE_RECORDS = 2_000
 """Records replayed before the loop gets a turn: the ports are open and answer meanwhile."""
@@ -26,7 +26,7 @@ class Recovered:
     """Invocations whose attempt the last process took down; they are tried again."""
 
 
-async def replay(engine: Engine, recovered: Recovered) -> None:
+async def replay(engine: Core, recovered: Recovered) -> None:
     """Apply the records behind the last checkpoint. Errors: those of the log and the store."""
     done = 0
     for _, records in engine.log.read(engine.store.applied_lsn + 1):
@@ -41,7 +41,7 @@ async def replay(engine: Engine, recovered: Recovered) -> None:
             await asyncio.sleep(0)
 
 
-def take_up(engine: Engine, recovered: Recovered) -> None:
+def take_up(engine: Core, recovered: Recovered) -> None:
     """Announce the new leader, end the attempts of the last one, and set timers and messages going."""
     for partition, tables in enumerate(engine.store.tables):
         now_ms = engine.now_ms()
@@ -57,7 +57,7 @@ def take_up(engine: Engine, recovered: Recovered) -> None:
     engine.performer.forward_all()
 
 
-def _next_try(engine: Engine, interruptions: int, now_ms: int) -> int | None:
+def _next_try(engine: Core, interruptions: int, now_ms: int) -> int | None:
     """The first restart has no delay; further ones without progress in between wait, and in the end pause."""
     if interruptions == 0:
         return 0

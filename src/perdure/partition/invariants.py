@@ -1,0 +1,123 @@
+"""What must always hold of the tables: checked in tests, in simulation and in dev.
+
+`check_record` looks at what one record can have touched and is cheap enough to run after each; `check_partition` looks
+at everything that is handed to it, at checkpoints and at the end of a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from perdure.model import journal as j
+from perdure.model import records as r
+from perdure.model.errors import PerdureError
+from perdure.model.target import HandlerKind
+from perdure.store.rows import Invocation, Status, TimerKind
+from perdure.store.tables import Tables
+
+_STARTED = (Status.INVOKED, Status.SUSPENDED, Status.PAUSED)
+
+
+class InvariantBroken(PerdureError):
+    """A bug of perdure: the tables contradict themselves. The node stops before more is built on it."""
+
+    code = "PD0312"
+
+
+def check_record(record: r.Record, tables: Tables) -> None:
+    """Check the invocations and keys that this record named. Errors: InvariantBroken."""
+    for seq in _touched(record, tables):
+        check_invocation(tables, seq)
+
+
+def check_partition(tables: Tables, seqs: Iterable[int]) -> None:
+    """Check these invocations and every timer of the partition. Errors: InvariantBroken."""
+    for seq in seqs:
+        check_invocation(tables, seq)
+    after = (0, 0, 0)
+    while timers := tables.timers_after(after, 1000):
+        for timer in timers:
+            row = tables.invocation(timer.seq)
+            _hold(row is not None and row.status is not Status.COMPLETED, timer.seq, "a timer of no live invocation")
+            assert row is not None
+            if timer.kind is TimerKind.SLEEP:
+                _hold(
+                    (timer.wake_at_ms, timer.completion_id) in (row.timers or ()),
+                    timer.seq,
+                    "a sleep it knows nothing of",
+                )
+        after = timers[-1].key
+
+
+def check_invocation(tables: Tables, seq: int) -> None:
+    row = tables.invocation(seq)
+    if row is None:
+        return
+    _hold(row.seq == seq, seq, "a row under another number")
+    _hold(tables.find(row.id) == seq, seq, "an id that leads elsewhere")
+    _check_journal(tables, row)
+    _check_status(row)
+    _check_key(tables, row)
+    for wake_at_ms, completion_id in row.timers or ():
+        _hold(tables.timer((wake_at_ms, seq, completion_id)) is not None, seq, "a sleep without its timer")
+    if row.retry_at_ms:
+        _hold(tables.timer((row.retry_at_ms, seq, 0)) is not None, seq, "a next attempt without its timer")
+
+
+def _check_journal(tables: Tables, row: Invocation) -> None:
+    journal = tables.journal(row.seq)
+    _hold(len(journal.entries) == len(journal.times) == row.journal_length, row.seq, "a journal of another length")
+    commands = sum(1 for entry in journal.entries if not isinstance(entry, j.Completion | j.Signal))
+    _hold(commands == row.commands, row.seq, "another number of commands")
+    if journal.entries:
+        _hold(type(journal.entries[0]) is j.Input, row.seq, "a journal that does not begin with its input")
+    completed = [entry.completion_id for entry in journal.entries if type(entry) is j.Completion]
+    _hold(len(completed) == len(set(completed)), row.seq, "a command that was answered twice")
+    _hold(journal.times == sorted(journal.times), row.seq, "a journal in which time goes back")
+
+
+def _check_status(row: Invocation) -> None:
+    seq, status = row.seq, row.status
+    _hold((row.awaiting is not None) == (status is Status.SUSPENDED), seq, "an await set that does not fit its status")
+    _hold(not row.retry_at_ms or status is Status.INVOKED, seq, "a next attempt that does not fit its status")
+    _hold(status in _STARTED or status is Status.COMPLETED or row.epoch == 0, seq, "an attempt before its start")
+    _hold(status not in _STARTED or row.epoch > 0, seq, "a start without an attempt")
+    if status is Status.COMPLETED:
+        _hold(row.timers is None and row.callers is None, seq, "timers or callers after its end")
+        _hold(row.expires_at_ms >= row.completed_at_ms > 0, seq, "no time at which it is forgotten")
+
+
+def _check_key(tables: Tables, row: Invocation) -> None:
+    if row.handler_kind is not HandlerKind.EXCLUSIVE:
+        return
+    service, key = row.target.service, row.target.key or ""
+    queue = tables.key_queue(service, key)
+    holds = queue is not None and queue.holder == row.seq
+    _hold(holds == (row.status in _STARTED), row.seq, f"a lock on {service}/{key} that does not fit its status")
+    if queue is not None:
+        _hold(queue.holder is not None, row.seq, f"a queue on {service}/{key} that nobody holds up")
+    if row.status is Status.INBOXED:
+        _hold(queue is not None and queue.head <= row.inbox_position < queue.tail, row.seq, "a place outside its queue")
+        _hold(tables.inbox(service, key, row.inbox_position) == row.seq, row.seq, "a place that another one has")
+
+
+def _touched(record: r.Record, tables: Tables) -> list[int]:
+    match record:
+        case r.Progress() | r.AttemptFailed() | r.Suspended() | r.Interrupted():
+            return [record.seq]
+        case r.Forget():
+            return record.seqs
+        case r.TimersFired():
+            return [seq for _, seq, _ in record.timers]
+        case r.Invoke():
+            found = tables.find(record.request.invocation_id)
+        case r.DeliverSignal() | r.Kill() | r.Cancel() | r.Resume() | r.Pause() | r.Purge():
+            found = tables.find(record.invocation_id)
+        case _:
+            return []
+    return [] if found is None else [found]
+
+
+def _hold(condition: bool, seq: int, what: str) -> None:
+    if not condition:
+        raise InvariantBroken(f"invocation {seq} has {what}.", "Keep the data directory and report it: this is a bug.")
