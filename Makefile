@@ -8,7 +8,7 @@ setup:
 	@scripts/setup
 
 demo: setup  ## the ticket shop, killed with SIGKILL on the way
-	@.venv/bin/python examples/tickets/demo.py
+	@.venv/bin/python -m examples.tickets.demo
 
 check: setup  ## format, lint, types, import contract, fast tests (under a minute)
 	@scripts/check

@@ -19,7 +19,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 WAIT_BETWEEN_TRIES_S = 0.02
 
@@ -194,30 +193,6 @@ class Caller:
         if connection is not None:
             connection.close()
             self._local.connection = None
-
-
-class Trace:
-    """A file that steps append to, one line with one write(2) each: it survives the death of whoever writes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: int | None = None
-
-    def append(self, *words: object) -> None:
-        if self._file is None:
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        os.write(self._file, (" ".join(map(str, words)) + "\n").encode())
-
-    def lines(self) -> list[list[str]]:
-        """The words of each line so far."""
-        if not self.path.exists():
-            return []
-        with self.path.open() as file:
-            return _complete_lines(file)
-
-
-def _complete_lines(file: IO[str]) -> list[list[str]]:
-    return [line.split() for line in file if line.endswith("\n")]
 
 
 def _free_ports(count: int) -> list[int]:
