@@ -97,8 +97,6 @@ class Step:
     """Where the body runs: a copy of the attempt's context."""
     retry: StepRetryPolicy | None = None
     """None: a failure fails the attempt under the invocation's policy."""
-    context: contextvars.Context | None = None
-    """Context variables for the body, a copy of the handler's: the engine runs the body (or its task) in it."""
 
 
 class Driver(Protocol):

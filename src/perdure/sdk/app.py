@@ -1,0 +1,104 @@
+"""`app(services)`: the set of services that can be run in this process (`model.driver.App`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from perdure.model.driver import AttemptStart, Driver, InputRejected
+from perdure.model.service import HandlerSpec, ServiceSpec
+from perdure.model.target import Target
+from perdure.sdk.attempt import Attempt
+from perdure.sdk.codec import Codec, CodecAdapter, JournalValueCodec, JournalValueCodecProvider
+from perdure.sdk.dev import DevWatch
+from perdure.sdk.errors import RegistrationError
+from perdure.sdk.handler import Handler
+from perdure.sdk.identity import identity_of
+from perdure.sdk.service import Registry
+
+
+class App:
+    """Services by name. `dev` turns on the checks that cost time: raw clock, randomness and I/O in bodies."""
+
+    def __init__(
+        self,
+        services: Iterable[Registry] = (),
+        *,
+        protocol: Literal["bidi", "request_response"] | None = None,
+        identity_keys: list[str] | None = None,
+        journal_value_codec: JournalValueCodec | JournalValueCodecProvider | None = None,
+        dev: bool | None = None,
+    ) -> None:
+        self.protocol = protocol
+        self.identity_keys = list(identity_keys or ())
+        self.dev = os.environ.get("PERDURE_DEV", "") not in ("", "0") if dev is None else dev
+        self._codec: Codec | None = None if journal_value_codec is None else CodecAdapter(journal_value_codec)
+        self._services: dict[str, Registry] = {}
+        self._identity: str | None = None
+        self._watch: DevWatch | None = None
+        self.bind(*services)
+
+    def bind(self, *services: Registry) -> App:
+        """Add services. Errors: RegistrationError (PD0407) for a name that is taken, or something else."""
+        for service in services:
+            if not isinstance(service, Registry):
+                raise RegistrationError(f"{service!r} is not a service.", "Bind Service, VirtualObject or Workflow.")
+            if service.name in self._services:
+                raise RegistrationError(
+                    f"There are two services named {service.name}.", "Give one of them another name."
+                )
+            self._services[service.name] = service
+        self._identity = None
+        return self
+
+    @property
+    def identity(self) -> str:
+        if self._identity is None:
+            self._identity = identity_of(
+                handler for service in self._services.values() for handler in service.handlers.values()
+            )
+        return self._identity
+
+    def registered(self) -> list[Registry]:
+        """The services themselves, for another app to bind."""
+        return list(self._services.values())
+
+    def services(self) -> Sequence[ServiceSpec]:
+        return [service.spec() for service in self._services.values()]
+
+    def validate_input(self, handler: HandlerSpec, target: Target, content_type: str | None, body: bytes) -> None:
+        registered = self._handler(target)
+        payloads = registered.payloads
+        if not payloads.takes_input:
+            return
+        try:
+            data = body if self._codec is None else self._codec.decode(body)
+            payloads.input_serde.deserialize(data)
+        except Exception as error:
+            raise InputRejected(str(error)) from error
+
+    def begin(self, driver: Driver, start: AttemptStart) -> Attempt:
+        return Attempt(driver, start, self._handler(start.target), self._codec, self._dev_watch())
+
+    def _handler(self, target: Target) -> Handler:
+        return self._services[target.service].handlers[target.handler]
+
+    def _dev_watch(self) -> DevWatch | None:
+        if self.dev and self._watch is None:
+            self._watch = DevWatch()
+        return self._watch if self.dev else None
+
+
+def app(
+    services: Iterable[Registry],
+    protocol: Literal["bidi", "request_response"] | None = None,
+    identity_keys: list[str] | None = None,
+    journal_value_codec: JournalValueCodec | JournalValueCodecProvider | None = None,
+    *,
+    dev: bool | None = None,
+) -> App:
+    """An app of these services, to be served or embedded. `dev` None: as the variable PERDURE_DEV says."""
+    return App(
+        services, protocol=protocol, identity_keys=identity_keys, journal_value_codec=journal_value_codec, dev=dev
+    )

@@ -1,0 +1,479 @@
+"""One attempt of a handler: the author's side of the driver protocol (`model.driver.AuthorAttempt`).
+
+It owns the loop, the numbering of durable operations, and the table of what waits for which notification. What always
+holds: commands leave only during a turn, in the order the handler asked; a notification is handed over only while the
+handler waits; once the attempt is failed or dropped, no command reaches the driver, whatever user code still does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import logging
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from perdure.model import limits
+from perdure.model.driver import AttemptStart, C, Driver, Step, Turn
+from perdure.model.ids import CANCEL_SIGNAL, FIRST_USER_SIGNAL, parse_invocation_id
+from perdure.model.journal import Awaiting, Completion, Notification, Output, SendSignal, Signal, Sleep
+from perdure.model.records import AttemptError
+from perdure.sdk import dropping
+from perdure.sdk.errors import (
+    NothingToWaitForError,
+    TerminalError,
+    TurnTooLongError,
+    failure_of,
+    retryable_cause,
+    terminal_cause,
+)
+from perdure.sdk.futures import (
+    DurableCallFuture,
+    DurableFuture,
+    InvocationIdSlot,
+    LoopTimer,
+    Pending,
+    cancelled_error,
+)
+from perdure.sdk.loop import DeterministicLoop, fail_with_exit
+
+if TYPE_CHECKING:
+    from perdure.sdk.codec import Codec
+    from perdure.sdk.dev import DevWatch
+    from perdure.sdk.futures import Decoder
+    from perdure.sdk.handler import Handler
+
+T = TypeVar("T")
+
+_log = logging.getLogger("perdure.handler")
+
+
+class Attempt:
+    """A running attempt; see `model.driver.AuthorAttempt` for the calls an engine makes."""
+
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_calls",
+        "_cancel_due",
+        "_durable_timers",
+        "_early_signals",
+        "_ended",
+        "_exception",
+        "_inert",
+        "_main",
+        "_next_completion",
+        "_next_signal",
+        "_output",
+        "_pending",
+        "_signals",
+        "cancelled",
+        "codec",
+        "complete_hooks",
+        "driver",
+        "error",
+        "finished_event",
+        "handler",
+        "issued",
+        "loop",
+        "park",
+        "retry_after_ms",
+        "start_info",
+        "watch",
+    )
+
+    def __init__(
+        self,
+        driver: Driver,
+        start: AttemptStart,
+        handler: Handler,
+        codec: Codec | None,
+        watch: DevWatch | None,
+    ) -> None:
+        self.driver: Driver = driver
+        self.start_info = start
+        self.handler = handler
+        self.codec = codec
+        self.watch = watch
+        self.error: AttemptError | None = None
+        self.retry_after_ms: int | None = None
+        self.park = False
+        self.cancelled = False
+        self.issued = 1
+        """Commands issued so far, the `Input` counted."""
+        self.complete_hooks: list[Callable[[], object]] = []
+        self.finished_event: dropping.FinishedEvent | None = None
+        self.loop = DeterministicLoop(self, start.seed, start.started_at_ms)  # type: ignore[abstract]
+        self._main: asyncio.Task[None] | None = None
+        self._output: bytes | None = None
+        self._exception: BaseException | None = None
+        self._ended = False
+        self._inert = False
+        self._callbacks = 0
+        self._next_completion = 1
+        self._next_signal = FIRST_USER_SIGNAL
+        self._pending: dict[int, Pending] = {}
+        self._signals: dict[int | str, list[DurableFuture[Any]]] = {}
+        self._early_signals: dict[int | str, list[Signal]] = {}
+        self._calls: dict[int, InvocationIdSlot] = {}
+        self._cancel_due = False
+        self._durable_timers: list[tuple[int, int]] = []
+
+    # --- the engine's calls -------------------------------------------------------------------------------------------
+
+    def start(self) -> Turn:
+        from perdure.sdk.runtime import run_handler
+
+        entered = self._enter()
+        try:
+            self._main = self.loop.create_task(run_handler(self), name="handler", context=contextvars.Context())
+            return self._run_turn()
+        except BaseException as error:
+            return self._crashed(error)
+        finally:
+            self._leave(entered)
+
+    def deliver(self, notification: Notification, at_ms: int) -> Turn:
+        if self.error is not None:
+            return Turn.FAILED
+        self.loop.advance(at_ms)
+        self._callbacks = 0
+        entered = self._enter()
+        try:
+            if type(notification) is Completion:
+                waiting = self._pending.pop(notification.completion_id, None)
+                if waiting is not None:
+                    waiting.resolve(notification.result)
+            else:
+                self._signalled(notification)  # type: ignore[arg-type]
+            return self._run_turn()
+        except BaseException as error:
+            return self._crashed(error)
+        finally:
+            self._leave(entered)
+
+    def proceed(self) -> Turn:
+        entered = self._enter()
+        try:
+            return self._run_turn()
+        except BaseException as error:
+            return self._crashed(error)
+        finally:
+            self._leave(entered)
+
+    def awaiting(self) -> Awaiting:
+        completions = [number for number, waiting in self._pending.items() if waiting.wanted()]
+        if self.loop.next_wake_ms() is not None:
+            timer = self._first_durable_timer()
+            if timer is not None and timer[1] not in completions:
+                completions.append(timer[1])
+        signals = [signal for signal, futures in self._signals.items() if any(not future.done() for future in futures)]
+        return Awaiting(completions=completions, signals=signals)
+
+    def fail(self, error: AttemptError, *, retry_after_ms: int | None = None, park: bool = False) -> None:
+        if self.error is None:
+            self.error = error
+            self.retry_after_ms = retry_after_ms
+            self.park = park
+        self._go_inert()
+
+    def close(self) -> None:
+        if self._main is None and self._inert:
+            return
+        self._go_inert()
+        if self.finished_event is not None:
+            self.finished_event.set()
+        dropping.drop(self.loop)
+        self._main = None
+        self._exception = None
+        self._pending.clear()
+        self._signals.clear()
+        self._calls.clear()
+        self.complete_hooks.clear()
+
+    # --- one turn -----------------------------------------------------------------------------------------------------
+
+    def _enter(self) -> Any:
+        if self.watch is not None:
+            self.watch.begin()
+        return self.loop.enter()
+
+    def _leave(self, entered: Any) -> None:
+        self.loop.leave(entered)
+        if self.watch is not None:
+            self.watch.end()
+
+    def _run_turn(self) -> Turn:
+        if self.error is not None:
+            return Turn.FAILED
+        quiescent = self.loop.run(limits.TURN_CALLBACKS_BUDGET)
+        if self.error is not None:
+            return Turn.FAILED
+        if self._output is not None or self._exception is not None:
+            return self._end()
+        if not quiescent:
+            self._callbacks += limits.TURN_CALLBACKS_BUDGET
+            if self._callbacks >= limits.TURN_CALLBACKS_MAX:
+                self.break_off(
+                    TurnTooLongError(
+                        f"{self.start_info.target} ran {self._callbacks} callbacks without waiting for anything durable.",
+                        "Wait with a durable operation (`ctx.sleep`, an awakeable) instead of polling.",
+                    ),
+                    park=False,
+                )
+                return Turn.FAILED
+            return Turn.YIELDED
+        self._callbacks = 0
+        wake_ms = self.loop.next_wake_ms()
+        if wake_ms is not None:
+            self._make_durable(wake_ms)
+        elif not self._anything_wanted():
+            self.break_off(
+                NothingToWaitForError(
+                    f"{self.start_info.target} waits, but nothing durable is pending that could ever wake it.",
+                    "Look for an Event, Queue or Future that nobody sets any more.",
+                ),
+                park=True,
+            )
+            return Turn.FAILED
+        return Turn.WAITING
+
+    def _anything_wanted(self) -> bool:
+        return any(waiting.wanted() for waiting in self._pending.values()) or any(
+            not future.done() for futures in self._signals.values() for future in futures
+        )
+
+    def _end(self) -> Turn:
+        """The handler is done: cancel what it left running, then say how it ended."""
+        exception = self._exception
+        terminal = None if exception is None else terminal_cause(exception)
+        if exception is not None and terminal is None:
+            self._fail_from(exception)
+            return Turn.FAILED
+        self._cancel_the_rest()
+        if self.error is not None:
+            return Turn.FAILED
+        assert self._output is not None or terminal is not None
+        self.issue(Output(result=self._output if terminal is None else failure_of(terminal)))
+        self._ended = True
+        self._exception = None
+        hooks, self.complete_hooks = self.complete_hooks, []
+        for hook in reversed(hooks):
+            try:
+                hook()
+            except Exception:
+                _log.exception("An on_complete hook of %s failed", self.start_info.target)
+        self._go_inert()
+        return Turn.ENDED
+
+    def _cancel_the_rest(self) -> None:
+        left = self.loop.unfinished_tasks()
+        self.loop.resume()
+        if left:
+            for task in left:
+                task.cancel()
+            self.loop.run(limits.TURN_CALLBACKS_MAX)
+
+    def finished(self, output: bytes | None, exception: BaseException | None) -> None:
+        """The handler's coroutine is through; the turn stops at this callback."""
+        self._output = output
+        self._exception = exception
+        self.loop.halt()
+
+    # --- failing ------------------------------------------------------------------------------------------------------
+
+    @property
+    def replaying(self) -> bool:
+        return self.driver.replaying
+
+    def break_off(self, error: BaseException, *, park: bool) -> None:
+        """Fail the attempt out of band: user code may swallow the exception that tells it."""
+        self.fail(self._describe(error), park=park)
+
+    def _crashed(self, error: BaseException) -> Turn:
+        """Something other than the handler's task raised: the engine (a mismatch), or a callback."""
+        if self.error is None:
+            self.fail(self._describe(error))
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        return Turn.FAILED
+
+    def flag_inline_call(self, func: Callable[..., Any]) -> None:
+        if self.watch is not None:
+            self.watch.flag_inline_call(func)
+
+    def _fail_from(self, exception: BaseException) -> None:
+        retryable = retryable_cause(exception)
+        self.fail(
+            self._describe(exception),
+            retry_after_ms=None if retryable is None else retryable.retry_after_ms,
+        )
+        self._exception = None
+
+    def _describe(self, error: BaseException) -> AttemptError:
+        retryable = retryable_cause(error)
+        future: DurableFuture[Any] | None = getattr(error, "future", None)
+        return AttemptError(
+            code=500 if retryable is None else retryable.status_code,
+            message=f"{type(error).__name__}: {error}",
+            stacktrace="".join(traceback.format_exception(error)),
+            command_name=None if future is None else future.name,
+        )
+
+    def _go_inert(self) -> None:
+        if self._inert:
+            return
+        self._inert = True
+        self.driver = dropping.InertDriver(self.driver.capabilities)
+        self.loop.stop_for_good()
+
+    # --- durable operations -------------------------------------------------------------------------------------------
+
+    def issue(self, command: C) -> C:
+        """Hand a command to the engine; what comes back is the command as it stands in the journal."""
+        self.issued += 1
+        try:
+            return self.driver.issue(command)
+        except BaseException as error:
+            # The engine refused it (a mismatch). User code may catch what passes through it; the attempt is over anyway.
+            if self.error is None:
+                self.fail(self._describe(error))
+            raise
+
+    def start_step(self, step: Step) -> None:
+        self.driver.start_step(step)
+
+    def next_completion(self) -> int:
+        number = self._next_completion
+        self._next_completion = number + 1
+        return number
+
+    def new_future(self, completion_id: int, serde: Decoder | None, name: str) -> DurableFuture[Any]:
+        """A future that waits for nothing yet; `expect` makes it wait."""
+        return self.prepare(DurableFuture(loop=self.loop), completion_id, serde, name)
+
+    def prepare(self, future: _F, completion_id: int, serde: Decoder | None, name: str) -> _F:
+        future.attempt = self
+        future.completion_id = completion_id
+        future.serde = serde
+        future.name = name
+        future.number = self.loop.next_number()
+        if self._inert:
+            fail_with_exit(future)
+        elif self.take_cancel():
+            future.fail(cancelled_error())
+        return future
+
+    def take_cancel(self) -> bool:
+        due, self._cancel_due = self._cancel_due, False
+        return due
+
+    def expect(self, completion_id: int, waiting: Pending) -> None:
+        self._pending[completion_id] = waiting
+
+    def abandoned(self, completion_id: int) -> None:
+        if completion_id:
+            self.driver.abandon(completion_id)
+
+    # --- timers -------------------------------------------------------------------------------------------------------
+
+    def durable_timer(self, completion_id: int, wake_at_ms: int) -> None:
+        heapq.heappush(self._durable_timers, (wake_at_ms, completion_id))
+
+    def timer_fired(self, completion_id: int, wake_at_ms: int) -> None:
+        self.loop.advance(wake_at_ms)
+        timers = self._durable_timers
+        if timers and timers[0][1] == completion_id:
+            heapq.heappop(timers)
+
+    def _first_durable_timer(self) -> tuple[int, int] | None:
+        timers = self._durable_timers
+        while timers and timers[0][1] not in self._pending:
+            heapq.heappop(timers)
+        return timers[0] if timers else None
+
+    def _make_durable(self, wake_ms: int) -> None:
+        """One durable timer for the earliest of the loop's timers, unless one wakes no later."""
+        first = self._first_durable_timer()
+        if first is not None and first[0] <= wake_ms:
+            return
+        number = self.next_completion()
+        wake_at_ms = self.issue(Sleep(completion_id=number, wake_at_ms=wake_ms, name="timer")).wake_at_ms
+        self.durable_timer(number, wake_at_ms)
+        self.expect(number, LoopTimer(self, number, wake_at_ms))
+
+    # --- signals and cancellation -------------------------------------------------------------------------------------
+
+    def next_awakeable(self) -> int:
+        number = self._next_signal
+        self._next_signal = number + 1
+        return number
+
+    def expect_signal(self, signal: int | str, future: DurableFuture[Any]) -> None:
+        early = self._early_signals.get(signal)
+        if early:
+            future.resolve(early.pop(0).result)
+        else:
+            self._signals.setdefault(signal, []).append(future)
+
+    def _signalled(self, signal: Signal) -> None:
+        if signal.signal_id == CANCEL_SIGNAL:
+            self._cancel()
+            return
+        waiting = self._signals.get(signal.signal_id)
+        while waiting:
+            future = waiting.pop(0)
+            if not waiting:
+                del self._signals[signal.signal_id]
+            if not future.done():
+                future.resolve(signal.result)
+                return
+        if isinstance(signal.signal_id, str) or signal.signal_id >= self._next_signal:
+            self._early_signals.setdefault(signal.signal_id, []).append(signal)
+
+    def _cancel(self) -> None:
+        """Cancellation, once: children are told, then whatever is durable and pending fails."""
+        if self.cancelled:
+            return
+        self.cancelled = True
+        for callee in self._calls.values():
+            if callee.raw is not None:
+                self.issue(SendSignal(invocation_id=callee.raw, signal_id=CANCEL_SIGNAL))
+        failed = False
+        for number, waiting in list(self._pending.items()):
+            if waiting.fail(cancelled_error()):
+                failed = True
+                self.driver.abandon(number)
+        for futures in list(self._signals.values()):
+            for future in futures:
+                failed = future.fail(cancelled_error()) or failed
+        for sleeper in self.loop.sleepers():
+            sleeper.set_exception(cancelled_error())
+            failed = True
+        self._cancel_due = not failed
+
+    def track_call(self, completion_id: int, callee: InvocationIdSlot) -> None:
+        self._calls[completion_id] = callee
+
+    def child_known(self, callee: InvocationIdSlot) -> None:
+        pass
+
+    def child_done(self, completion_id: int) -> None:
+        self._calls.pop(completion_id, None)
+
+    def cancel_invocation(self, invocation_id: str) -> None:
+        self.issue(SendSignal(invocation_id=_raw_id(invocation_id), signal_id=CANCEL_SIGNAL))
+
+
+def _raw_id(text: str) -> bytes:
+    try:
+        return parse_invocation_id(text)
+    except ValueError as error:
+        raise TerminalError(f"bad invocation id: {error}", 400) from error
+
+
+_F = TypeVar("_F", bound=DurableFuture[Any])
+
+__all__ = ["Attempt", "DurableCallFuture"]

@@ -1,0 +1,448 @@
+"""The contexts that handlers are given: everything durable that a handler can ask for.
+
+Abstract here, with the names and shapes of the Restate Python SDK; `runtime` implements them over a driver. Each
+operation is issued when it is called, in source order, and returns a future (or nothing); awaiting only waits.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from uuid import UUID
+
+from perdure.sdk.futures import DurableCallFuture, DurableFuture, DurableSleepFuture, SendHandle
+from perdure.sdk.serde import DefaultSerde, Serde
+from perdure.sdk.steps import DEFAULT_OPTIONS, RunOptions
+
+T = TypeVar("T")
+D = TypeVar("D")
+I = TypeVar("I")  # noqa: E741
+O = TypeVar("O")  # noqa: E741
+P = ParamSpec("P")
+
+_DEFAULT: DefaultSerde[Any] = DefaultSerde()
+
+
+class AttemptFinishedEvent(Protocol):
+    """Set when this attempt is over (done, failed or dropped): for steps that hold resources of an attempt."""
+
+    def is_set(self) -> bool: ...
+
+    async def wait(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Request:
+    """What called the handler. `body` is as it came; `attempt_headers` belong to this attempt only."""
+
+    id: str
+    headers: dict[str, str]
+    attempt_headers: dict[str, str]
+    body: bytes
+    attempt_finished_event: AttemptFinishedEvent
+    scope: str | None = None
+    limit_key: str | None = None
+    idempotency_key: str | None = None
+
+
+class Context(abc.ABC):
+    """What every handler has."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def request(self) -> Request: ...
+
+    @abc.abstractmethod
+    def random(self) -> Random:
+        """A random source that gives the same in every attempt. Not for secrets."""
+
+    @abc.abstractmethod
+    def uuid(self) -> UUID:
+        """A UUID that is the same in every attempt."""
+
+    @abc.abstractmethod
+    def time(self) -> DurableFuture[float]:
+        """The time now, as recorded the first time. Units: seconds since 1970."""
+
+    @overload
+    def run(
+        self,
+        name: str,
+        action: Callable[..., Coroutine[Any, Any, T]],
+        serde: Serde[T] = ...,
+        max_attempts: int | None = ...,
+        max_retry_duration: timedelta | None = ...,
+        type_hint: type[T] | None = ...,
+        args: tuple[Any, ...] | None = ...,
+    ) -> DurableFuture[T]: ...
+
+    @overload
+    def run(
+        self,
+        name: str,
+        action: Callable[..., T],
+        serde: Serde[T] = ...,
+        max_attempts: int | None = ...,
+        max_retry_duration: timedelta | None = ...,
+        type_hint: type[T] | None = ...,
+        args: tuple[Any, ...] | None = ...,
+    ) -> DurableFuture[T]: ...
+
+    @abc.abstractmethod
+    def run(
+        self,
+        name: str,
+        action: Callable[..., Any],
+        serde: Serde[Any] = _DEFAULT,
+        max_attempts: int | None = None,
+        max_retry_duration: timedelta | None = None,
+        type_hint: Any = None,
+        args: tuple[Any, ...] | None = None,
+    ) -> DurableFuture[Any]:
+        """Run a step: a side effect whose result is recorded, and never run again once it is.
+
+        An `async def` function runs on the engine's loop, a plain one in a thread. Its exceptions are retried;
+        `TerminalError` is recorded and raised here. `run_typed` is the better-typed form.
+        """
+
+    @overload
+    def run_typed(
+        self,
+        name: str,
+        action: Callable[P, Coroutine[Any, Any, T]],
+        options: RunOptions[T] = ...,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> DurableFuture[T]: ...
+
+    @overload
+    def run_typed(
+        self,
+        name: str,
+        action: Callable[P, T],
+        options: RunOptions[T] = ...,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> DurableFuture[T]: ...
+
+    @abc.abstractmethod
+    def run_typed(
+        self,
+        name: str,
+        action: Callable[..., Any],
+        options: RunOptions[Any] = DEFAULT_OPTIONS,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> DurableFuture[Any]:
+        """Run a step with arguments and options; see `run`."""
+
+    @abc.abstractmethod
+    def sleep(self, delta: timedelta | float, name: str | None = None) -> DurableSleepFuture:
+        """A durable timer; a number counts seconds."""
+
+    @overload
+    def service_call(
+        self,
+        tpe: Callable[[Any, I], Awaitable[O]],
+        arg: I,
+        idempotency_key: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> DurableCallFuture[O]: ...
+
+    @overload
+    def service_call(
+        self,
+        tpe: Callable[[Any], Awaitable[O]],
+        arg: None = ...,
+        idempotency_key: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> DurableCallFuture[O]: ...
+
+    @abc.abstractmethod
+    def service_call(
+        self,
+        tpe: Callable[..., Awaitable[Any]],
+        arg: Any = None,
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> DurableCallFuture[Any]:
+        """Call a handler of a service and wait for its result."""
+
+    @abc.abstractmethod
+    def service_send(
+        self,
+        tpe: Callable[..., Awaitable[Any]],
+        arg: Any = None,
+        send_delay: timedelta | None = None,
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> SendHandle:
+        """Have a handler of a service run, now or after a delay, without waiting for it."""
+
+    @overload
+    def object_call(
+        self,
+        tpe: Callable[[Any, I], Awaitable[O]],
+        key: str,
+        arg: I,
+        idempotency_key: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> DurableCallFuture[O]: ...
+
+    @overload
+    def object_call(
+        self,
+        tpe: Callable[[Any], Awaitable[O]],
+        key: str,
+        arg: None = ...,
+        idempotency_key: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> DurableCallFuture[O]: ...
+
+    @abc.abstractmethod
+    def object_call(
+        self,
+        tpe: Callable[..., Awaitable[Any]],
+        key: str,
+        arg: Any = None,
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> DurableCallFuture[Any]: ...
+
+    @abc.abstractmethod
+    def object_send(
+        self,
+        tpe: Callable[..., Awaitable[Any]],
+        key: str,
+        arg: Any = None,
+        send_delay: timedelta | None = None,
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> SendHandle: ...
+
+    @overload
+    def workflow_call(
+        self,
+        tpe: Callable[[Any, I], Awaitable[O]],
+        key: str,
+        arg: I,
+        idempotency_key: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> DurableCallFuture[O]: ...
+
+    @overload
+    def workflow_call(
+        self,
+        tpe: Callable[[Any], Awaitable[O]],
+        key: str,
+        arg: None = ...,
+        idempotency_key: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> DurableCallFuture[O]: ...
+
+    @abc.abstractmethod
+    def workflow_call(
+        self,
+        tpe: Callable[..., Awaitable[Any]],
+        key: str,
+        arg: Any = None,
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> DurableCallFuture[Any]: ...
+
+    @abc.abstractmethod
+    def workflow_send(
+        self,
+        tpe: Callable[..., Awaitable[Any]],
+        key: str,
+        arg: Any = None,
+        send_delay: timedelta | None = None,
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> SendHandle: ...
+
+    @abc.abstractmethod
+    def generic_call(
+        self,
+        service: str,
+        handler: str,
+        arg: bytes,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+        scope: str | None = None,
+        limit_key: str | None = None,
+    ) -> DurableCallFuture[bytes]:
+        """Call a handler by name, bytes in and bytes out."""
+
+    @abc.abstractmethod
+    def generic_send(
+        self,
+        service: str,
+        handler: str,
+        arg: bytes,
+        key: str | None = None,
+        send_delay: timedelta | None = None,
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+        scope: str | None = None,
+        limit_key: str | None = None,
+    ) -> SendHandle: ...
+
+    @abc.abstractmethod
+    def awakeable(self, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None) -> tuple[str, DurableFuture[T]]:
+        """An id to give to the outside, and the future that is done when somebody resolves or rejects it."""
+
+    @abc.abstractmethod
+    def resolve_awakeable(self, name: str, value: Any, serde: Serde[Any] = _DEFAULT) -> None: ...
+
+    @abc.abstractmethod
+    def reject_awakeable(self, name: str, failure_message: str, failure_code: int = 500) -> None: ...
+
+    @abc.abstractmethod
+    def signal(self, name: str, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None) -> DurableFuture[T]:
+        """The next signal of this name that is sent to this invocation."""
+
+    @abc.abstractmethod
+    def resolve_signal(self, invocation_id: str, name: str, value: Any, serde: Serde[Any] = _DEFAULT) -> None: ...
+
+    @abc.abstractmethod
+    def reject_signal(self, invocation_id: str, name: str, failure_message: str, failure_code: int = 500) -> None: ...
+
+    @abc.abstractmethod
+    def cancel_invocation(self, invocation_id: str) -> None:
+        """Ask another invocation to end."""
+
+    @abc.abstractmethod
+    def attach_invocation(
+        self, invocation_id: str, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None
+    ) -> DurableFuture[T]:
+        """The result of another invocation, by its id."""
+
+    @abc.abstractmethod
+    def attempt_epoch(self) -> int:
+        """The number of this attempt, which only grows: a fencing token for systems outside. It differs between
+        attempts, so use it inside steps only. Errors: CapabilityError where the engine has none."""
+
+    @abc.abstractmethod
+    def on_complete(self, hook: Callable[[], object]) -> None:
+        """Call `hook` when the invocation completes, not when an attempt is dropped; the last registered first."""
+
+
+class _ReadsState(Context):
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def key(self) -> str:
+        """The key of this object or workflow."""
+
+    @overload
+    def get(
+        self, name: str, serde: Serde[T] = ..., type_hint: type[T] | None = ..., entry_name: str | None = ...
+    ) -> DurableFuture[T | None]: ...
+
+    @overload
+    def get(
+        self,
+        name: str,
+        serde: Serde[T] = ...,
+        type_hint: type[T] | None = ...,
+        entry_name: str | None = ...,
+        *,
+        default: D,
+    ) -> DurableFuture[T | D]: ...
+
+    @abc.abstractmethod
+    def get(
+        self,
+        name: str,
+        serde: Serde[Any] = _DEFAULT,
+        type_hint: Any = None,
+        entry_name: str | None = None,
+        *,
+        default: Any = None,
+    ) -> DurableFuture[Any]:
+        """The value of a key of the state; `default` when there is none."""
+
+    @abc.abstractmethod
+    def state_keys(self, entry_name: str | None = None) -> DurableFuture[list[str]]: ...
+
+
+class KeyValueStore(abc.ABC):
+    """State that can be written."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def set(self, name: str, value: Any, serde: Serde[Any] = _DEFAULT, entry_name: str | None = None) -> None: ...
+
+    @abc.abstractmethod
+    def clear(self, name: str, entry_name: str | None = None) -> None: ...
+
+    @abc.abstractmethod
+    def clear_all(self, entry_name: str | None = None) -> None: ...
+
+
+class ObjectSharedContext(_ReadsState):
+    """For shared handlers of an object: state can be read."""
+
+    __slots__ = ()
+
+
+class ObjectContext(_ReadsState, KeyValueStore):
+    """For exclusive handlers of an object: state can be read and written."""
+
+    __slots__ = ()
+
+
+class DurablePromise(abc.ABC, Generic[T]):
+    """A named value of a workflow, set once, awaited by any of its handlers."""
+
+    __slots__ = ("name", "serde")
+
+    def __init__(self, name: str, serde: Serde[T]) -> None:
+        self.name = name
+        self.serde = serde
+
+    @abc.abstractmethod
+    def resolve(self, value: T) -> DurableFuture[None]: ...
+
+    @abc.abstractmethod
+    def reject(self, message: str, code: int = 500) -> DurableFuture[None]: ...
+
+    @abc.abstractmethod
+    def peek(self) -> DurableFuture[T | None]:
+        """The value if there is one already."""
+
+    @abc.abstractmethod
+    def value(self) -> DurableFuture[T]: ...
+
+    def __await__(self) -> Any:
+        return self.value().__await__()
+
+
+class _HasPromises(abc.ABC):
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def promise(self, name: str, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None) -> DurablePromise[T]: ...
+
+
+class WorkflowContext(ObjectContext, _HasPromises):
+    """For the run of a workflow."""
+
+    __slots__ = ()
+
+
+class WorkflowSharedContext(ObjectSharedContext, _HasPromises):
+    """For the handlers beside a workflow's run."""
+
+    __slots__ = ()

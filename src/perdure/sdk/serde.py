@@ -1,0 +1,198 @@
+"""Values to bytes and back: typed JSON by default, found from the annotation; never pickle.
+
+`serde_for(annotation)` gives bytes as they are, pydantic models (bare or inside containers) through pydantic, and
+everything else that msgspec knows (plain JSON, Structs, dataclasses, TypedDicts, datetimes, UUIDs, enums) through
+msgspec. None is written as no bytes at all. pydantic is never imported here: an annotation can only contain a model when
+the user has imported it already.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+import json
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+_EMPTY = inspect.Parameter.empty
+
+
+class Serde(abc.ABC, Generic[T]):
+    """Turns values into bytes and back."""
+
+    @abc.abstractmethod
+    def deserialize(self, buf: bytes) -> T | None: ...
+
+    @abc.abstractmethod
+    def serialize(self, obj: T | None) -> bytes: ...
+
+
+class BytesSerde(Serde[bytes]):
+    """Bytes as they are; None is no bytes."""
+
+    def deserialize(self, buf: bytes) -> bytes:
+        return buf
+
+    def serialize(self, obj: bytes | None) -> bytes:
+        return b"" if obj is None else bytes(obj)
+
+
+def _encode_unknown(value: object) -> object:
+    dump = getattr(value, "model_dump", None)
+    if dump is not None:
+        return dump(mode="json")
+    raise NotImplementedError(f"a {type(value).__qualname__} cannot be written as JSON; give it a serde")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_encode_unknown).encode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def encode_json(value: object) -> bytes:
+    try:
+        return _encode(value)
+    except OverflowError:
+        # Integers beyond 64 bits.
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+class JsonSerde(Serde[T]):
+    """JSON without a type: what comes back are dicts, lists and scalars."""
+
+    def deserialize(self, buf: bytes) -> T | None:
+        return _decode_any(buf) if buf else None
+
+    def serialize(self, obj: T | None) -> bytes:
+        return b"" if obj is None else encode_json(obj)
+
+
+class MsgspecJsonSerde(JsonSerde[T]):
+    """JSON of a type that msgspec knows."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._decode: Callable[[bytes], T] = msgspec.json.Decoder(model, dec_hook=_decode_unknown).decode
+
+    def deserialize(self, buf: bytes) -> T | None:
+        return self._decode(buf) if buf else None
+
+    def __reduce__(self) -> tuple[type, tuple[Any]]:
+        return type(self), (self.model,)
+
+
+def _decode_unknown(kind: type, value: object) -> object:
+    raise NotImplementedError(f"JSON cannot be read as a {kind.__qualname__}; give it a serde")
+
+
+class PydanticJsonSerde(Serde[T]):
+    """JSON of a pydantic model, or of a type that contains one."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._adapter: Any = None
+
+    @property
+    def adapter(self) -> Any:
+        if self._adapter is None:
+            from pydantic import TypeAdapter
+
+            self._adapter = TypeAdapter(self.model)
+        return self._adapter
+
+    def deserialize(self, buf: bytes) -> T | None:
+        return typing.cast(T, self.adapter.validate_json(buf)) if buf else None
+
+    def serialize(self, obj: T | None) -> bytes:
+        return b"" if obj is None else typing.cast(bytes, self.adapter.dump_json(obj))
+
+    def __reduce__(self) -> tuple[type, tuple[Any]]:
+        return type(self), (self.model,)
+
+
+class DefaultSerde(Serde[T]):
+    """Stands for "found from the type": replaced by `serde_for` wherever a type is known."""
+
+    def __init__(self, type_hint: Any = None) -> None:
+        self.type_hint = type_hint
+        self._found: Serde[Any] = JSON if type_hint is None else serde_for(type_hint)
+
+    def with_maybe_type(self, type_hint: Any = None) -> DefaultSerde[T]:
+        return DefaultSerde(type_hint)
+
+    def deserialize(self, buf: bytes) -> T | None:
+        return self._found.deserialize(buf)
+
+    def serialize(self, obj: T | None) -> bytes:
+        return self._found.serialize(obj)
+
+    def __reduce__(self) -> tuple[type, tuple[Any]]:
+        return type(self), (self.type_hint,)
+
+
+JSON: Serde[Any] = JsonSerde()
+BYTES: Serde[Any] = BytesSerde()
+_found: dict[Any, Serde[Any]] = {}
+
+
+def chosen(serde: Serde[Any] | None, type_hint: Any) -> Serde[Any]:
+    """The serde to use: the one given, unless that is the default one and a type is known."""
+    if serde is None or type(serde) is DefaultSerde:
+        if type_hint is not None:
+            return serde_for(type_hint)
+        return JSON if serde is None else serde._found
+    return serde
+
+
+def serde_for(annotation: Any) -> Serde[Any]:
+    if annotation is None or annotation is _EMPTY or annotation is Any or annotation is type(None):
+        return JSON
+    try:
+        found = _found.get(annotation)
+    except TypeError:
+        return _find(annotation)
+    if found is None:
+        found = _found[annotation] = _find(annotation)
+    return found
+
+
+def _find(annotation: Any) -> Serde[Any]:
+    if annotation in (bytes, bytearray, memoryview):
+        return BYTES
+    if isinstance(annotation, (str, TypeVar)):
+        return JSON
+    if contains_pydantic(annotation):
+        return PydanticJsonSerde(annotation)
+    try:
+        return MsgspecJsonSerde(annotation)
+    except TypeError:
+        return JSON
+
+
+def contains_pydantic(annotation: Any) -> bool:
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None:
+        return False
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return issubclass(annotation, pydantic.BaseModel) or hasattr(annotation, "__pydantic_validator__")
+    return any(contains_pydantic(argument) for argument in typing.get_args(annotation))
+
+
+def json_schema(annotation: Any) -> object | None:
+    """The JSON Schema of an annotation; None where there is none to tell."""
+    serde = serde_for(annotation)
+    try:
+        if isinstance(serde, PydanticJsonSerde):
+            return typing.cast(object, serde.adapter.json_schema())
+        if isinstance(serde, MsgspecJsonSerde):
+            return msgspec.json.schema(annotation)
+    except Exception:
+        # A type that can be read and written but not described.
+        return None
+    return None
