@@ -60,6 +60,10 @@ class App:
             )
         return self._identity
 
+    @property
+    def codec(self) -> Codec | None:
+        return self._codec
+
     def registered(self) -> list[Registry]:
         """The services themselves, for another app to bind."""
         return list(self._services.values())
