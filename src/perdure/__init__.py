@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perdure.embedded import Node as Node
+    from perdure.embedded import Client as Client
+    from perdure.embedded import Node as Node
+    from perdure.embedded import Sent as Sent
+    from perdure.node.settings import EngineSettings as EngineSettings
     from perdure.sdk import logging as logging
     from perdure.sdk.app import App as App
     from perdure.sdk.app import app as app
@@ -46,13 +50,16 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "App": "app:App",
+    "Client": "perdure.embedded:Client",
     "Node": "perdure.embedded:Node",
     "Context": "context:Context",
     "DeterminismWarning": "errors:DeterminismWarning",
     "DurablePromise": "context:DurablePromise",
+    "EngineSettings": "perdure.node.settings:EngineSettings",
     "InvocationRetryPolicy": "retry:InvocationRetryPolicy",
     "JournalValueCodec": "codec:JournalValueCodec",
     "JournalValueCodecProvider": "codec:JournalValueCodecProvider",
+    "Node": "perdure.embedded:Node",
     "ObjectContext": "context:ObjectContext",
     "ObjectSharedContext": "context:ObjectSharedContext",
     "Request": "context:Request",
@@ -64,6 +71,7 @@ _WHERE = {
     "RunOptions": "steps:RunOptions",
     "SdkInternalBaseException": "errors:SdkInternalBaseException",
     "SendHandle": "futures:SendHandle",
+    "Sent": "perdure.embedded:Sent",
     "Service": "service:Service",
     "TerminalError": "errors:TerminalError",
     "VirtualObject": "object:VirtualObject",
