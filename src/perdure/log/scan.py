@@ -130,8 +130,7 @@ class SegmentReader:
             data = self.file.pread(min(_WINDOW_BYTES, self.size - offset), offset)
             position = data.find(self.header.salt)
             while position >= 0:
-                if offset + position + FRAME_HEADER_BYTES <= self.size:
-                    yield offset + position
+                yield offset + position
                 position = data.find(self.header.salt, position + 1)
             # Windows overlap, so that a salt on a border is seen, once.
             offset += max(len(data) - SALT_BYTES + 1, 1)
