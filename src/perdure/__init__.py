@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perdure.embedded import Node as Node
     from perdure.embedded import Client as Client
     from perdure.embedded import Node as Node
     from perdure.embedded import Sent as Sent
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 _WHERE = {
     "App": "app:App",
     "Client": "perdure.embedded:Client",
-    "Node": "perdure.embedded:Node",
     "Context": "context:Context",
     "DeterminismWarning": "errors:DeterminismWarning",
     "DurablePromise": "context:DurablePromise",
