@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from perdure.embedded import Client as Client
     from perdure.embedded import Node as Node
     from perdure.embedded import Sent as Sent
+    from perdure.model.version import VERSION as __version__
     from perdure.node.settings import EngineSettings as EngineSettings
     from perdure.sdk import logging as logging
     from perdure.sdk.app import App as App
@@ -76,6 +77,7 @@ _WHERE = {
     "Workflow": "workflow:Workflow",
     "WorkflowContext": "context:WorkflowContext",
     "WorkflowSharedContext": "context:WorkflowSharedContext",
+    "__version__": "perdure.model.version:VERSION",
     "app": "app:app",
     "as_completed": "combinators:as_completed",
     "current_context": "runtime:current_context",
@@ -89,9 +91,11 @@ _WHERE = {
 
 __all__ = [
     "App",
+    "Client",
     "Context",
     "DeterminismWarning",
     "DurablePromise",
+    "EngineSettings",
     "InvocationRetryPolicy",
     "JournalValueCodec",
     "JournalValueCodecProvider",
@@ -107,12 +111,14 @@ __all__ = [
     "RunOptions",
     "SdkInternalBaseException",
     "SendHandle",
+    "Sent",
     "Service",
     "TerminalError",
     "VirtualObject",
     "Workflow",
     "WorkflowContext",
     "WorkflowSharedContext",
+    "__version__",
     "app",
     "as_completed",
     "current_context",

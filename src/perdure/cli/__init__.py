@@ -11,9 +11,9 @@ import sys
 def main() -> None:
     """Run the command line. Exit code 1, with the error's code on stderr, when perdure refuses; 2 for wrong usage."""
     if sys.argv[1:] == ["--version"]:
-        from importlib.metadata import version
+        from perdure.model.version import VERSION
 
-        print(f"perdure {version('perdure')}")
+        print(f"perdure {VERSION}")
         return
     from perdure.cli.commands import perdure
     from perdure.model.errors import PerdureError

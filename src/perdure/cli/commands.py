@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from perdure.model.version import VERSION
+
 COMMANDS = {
     "serve": "Run a server, with the handlers of the apps named.",
     "dev": "Serve one app while it is being written: reload on change, readable logs.",
@@ -33,6 +35,6 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="perdure", message="%(prog)s %(version)s")
+@click.version_option(VERSION, message="%(prog)s %(version)s")
 def perdure() -> None:
     """Durable async/await for Python."""

@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import sys
-from importlib.metadata import version
 
 import click
 
@@ -21,6 +20,7 @@ from perdure.http.ingress.app import Ingress
 from perdure.http.server import HttpServer
 from perdure.model.errors import PerdureError
 from perdure.model.target import ServiceKind
+from perdure.model.version import VERSION
 from perdure.node.engine import Engine
 
 SWITCH_INTERVAL_S = 0.0005
@@ -104,7 +104,7 @@ class Server:
         settings = self._engine_settings
         ingress, admin = (f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in addresses)
         click.echo(
-            f"perdure {version('perdure')}: data in {settings.data}, {_many(engine.partitions, 'partition')}, "
+            f"perdure {VERSION}: data in {settings.data}, {_many(engine.partitions, 'partition')}, "
             f"durability {settings.durability}"
         )
         click.echo(
