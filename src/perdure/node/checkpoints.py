@@ -72,6 +72,7 @@ class Checkpoints:
         self._store.freeze(lsn)
         await self._log.sync()
         await asyncio.wrap_future(self._store.write_frozen())
+        self._store.written()
         self._written_lsn = lsn
         self._log.trim(lsn)
 

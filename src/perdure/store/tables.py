@@ -1,8 +1,353 @@
 """The tables of one partition, as the state machine sees them.
 
-Contract (what the implementation must keep):
+Contract:
 * Reads are point reads and cursor steps. They look into the active layer, then the frozen one, then the layer written last
   (kept as a cache), then SQLite.
 * A row returned by a plain read must not be changed; `edit*` returns the one in the active layer, copying it there first.
+  Lists and dicts inside a row are replaced, never changed in place.
 * Nothing here is durable by itself: the log is. A checkpoint writes a frozen layer with the LSN it stands for.
 """
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TypeVar
+
+from perdure.model.journal import Entry
+from perdure.model.records import Message
+from perdure.store.database import Database
+from perdure.store.layer import Layer, ObjectKey, OutboxLayer, Overlay, TimerKey
+from perdure.store.rows import Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Status, Timer
+
+V = TypeVar("V")
+
+# Rough sizes in memory, for the bound of a layer; payloads are added where they can be large.
+_ROW_BYTES = 700
+_ENTRY_BYTES = 150
+_SMALL_BYTES = 200
+
+
+class Tables:
+    """Shapes: `layers` from the newest to the oldest: active, then frozen and clean where there are any."""
+
+    __slots__ = ("_active", "_database", "_meta", "bytes", "layers", "partition")
+
+    def __init__(self, partition: int, database: Database) -> None:
+        self.partition = partition
+        self._database = database
+        self._active = Layer()
+        self.layers: tuple[Layer, ...] = (self._active,)
+        self._meta = database.meta() or PartitionMeta()
+        self.bytes = 0
+        """Estimate of the active layer."""
+
+    # --- layers (the store's business) ------------------------------------------------------------------------------------
+
+    def freeze(self) -> Layer:
+        """Start a new active layer; the old one is returned and stays readable."""
+        frozen = self._active
+        self._active = Layer()
+        self.layers = (self._active, frozen, *self.layers[1:])
+        self.bytes = 0
+        return frozen
+
+    def written(self) -> None:
+        """The frozen layer is in SQLite: keep it as the cache, and let the one before go."""
+        self.layers = self.layers[:2]
+
+    # --- meta -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def meta(self) -> PartitionMeta:
+        return self._meta
+
+    def edit_meta(self) -> PartitionMeta:
+        active = self._active
+        if active.meta is None:
+            active.meta = self._meta = copy(self._meta)
+        return self._meta
+
+    # --- invocations ------------------------------------------------------------------------------------------------------
+
+    def find(self, invocation_id: bytes) -> int | None:
+        for layer in self.layers:
+            if invocation_id in layer.ids:
+                return layer.ids[invocation_id]
+        return self._database.seq_of(invocation_id)
+
+    def invocation(self, seq: int) -> Invocation | None:
+        for layer in self.layers:
+            if seq in layer.invocations:
+                return layer.invocations[seq]
+        return self._database.invocation(seq)
+
+    def edit(self, seq: int) -> Invocation:
+        """The row in the active layer. Errors: KeyError."""
+        row = self._active.invocations.get(seq)
+        if row is not None:
+            return row
+        known = self.invocation(seq)
+        if known is None:
+            raise KeyError(seq)
+        row = self._active.invocations[seq] = copy(known)
+        self.bytes += _ROW_BYTES
+        return row
+
+    def add(self, row: Invocation) -> None:
+        active = self._active
+        active.invocations[row.seq] = row
+        active.ids[row.id] = row.seq
+        active.fresh.add(row.seq)
+        self.bytes += _ROW_BYTES
+
+    def forget(self, seq: int) -> None:
+        """Drop the row, its id and its whole journal."""
+        row = self.invocation(seq)
+        if row is None:
+            return
+        active = self._active
+        active.chunks.pop(seq, None)
+        if seq in active.fresh:
+            active.fresh.discard(seq)
+            del active.invocations[seq]
+            active.ids.pop(row.id, None)
+            return
+        active.invocations[seq] = None
+        active.ids[row.id] = None
+        active.dropped_journals.add(seq)
+        self.bytes += _SMALL_BYTES
+
+    def with_status(self, status: Status) -> list[int]:
+        """Sequence numbers of the invocations with this status, ascending; for a start, not for the hot path."""
+        seqs = set(self._database.seqs_with_status(status))
+        for layer in reversed(self.layers):
+            for seq, row in layer.invocations.items():
+                if row is not None and row.status is status:
+                    seqs.add(seq)
+                else:
+                    seqs.discard(seq)
+        return sorted(seqs)
+
+    # --- journals ---------------------------------------------------------------------------------------------------------
+
+    def append_entry(self, seq: int, index: int, at_ms: int, entry: Entry) -> None:
+        """`index` is the journal's length so far."""
+        chunk = self._active.chunks.get(seq)
+        if chunk is None:
+            self._active.chunks[seq] = JournalChunk(index, [at_ms], [entry])
+        else:
+            chunk.times.append(at_ms)
+            chunk.entries.append(entry)
+        self.bytes += _ENTRY_BYTES
+
+    def add_bytes(self, count: int) -> None:
+        """Account for a payload that went into the active layer."""
+        self.bytes += count
+
+    def journal(self, seq: int) -> JournalChunk:
+        """The whole journal, its chunks joined."""
+        chunks: list[JournalChunk] = []
+        below: int | None = None
+        for layer in self.layers:
+            chunk = layer.chunks.get(seq)
+            if chunk is not None:
+                chunks.append(chunk)
+                below = chunk.first
+            if below == 0 or seq in layer.dropped_journals:
+                below = 0
+                break
+        if below != 0:
+            chunks.extend(reversed(self._database.chunks(seq, _ALL if below is None else below)))
+        if not chunks:
+            return JournalChunk(0, [], [])
+        if len(chunks) == 1:
+            return chunks[0]
+        times: list[int] = []
+        entries: list[Entry] = []
+        for chunk in reversed(chunks):
+            times += chunk.times
+            entries += chunk.entries
+        return JournalChunk(0, times, entries)
+
+    def drop_journal(self, seq: int) -> None:
+        active = self._active
+        active.chunks.pop(seq, None)
+        if seq not in active.fresh:
+            active.dropped_journals.add(seq)
+            self.bytes += _SMALL_BYTES
+
+    # --- state of a key ---------------------------------------------------------------------------------------------------
+
+    def state(self, service: str, key: str) -> dict[str, bytes]:
+        above = self._overlays([layer.states for layer in self.layers], (service, key))
+        hidden = bool(above) and above[-1].hides
+        values: dict[str, bytes] = {} if hidden else self._database.state(service, key)
+        for overlay in reversed(above):
+            for name, value in overlay.values.items():
+                if value is None:
+                    values.pop(name, None)
+                else:
+                    values[name] = value
+        return values
+
+    def state_value(self, service: str, key: str, name: str) -> bytes | None:
+        for overlay in self._overlays([layer.states for layer in self.layers], (service, key)):
+            if name in overlay.values:
+                return overlay.values[name]
+            if overlay.hides:
+                return None
+        return self._database.state_value(service, key, name)
+
+    def set_state(self, service: str, key: str, name: str, value: bytes) -> None:
+        self._state_overlay(service, key).values[name] = value
+        self.bytes += _SMALL_BYTES + len(value)
+
+    def clear_state(self, service: str, key: str, name: str) -> None:
+        self._state_overlay(service, key).values[name] = None
+        self.bytes += _SMALL_BYTES
+
+    def clear_all_state(self, service: str, key: str) -> None:
+        self._state_overlay(service, key).clear()
+        self.bytes += _SMALL_BYTES
+
+    def _state_overlay(self, service: str, key: str) -> Overlay[bytes]:
+        overlay = self._active.states.get((service, key))
+        if overlay is None:
+            overlay = self._active.states[service, key] = Overlay()
+        return overlay
+
+    @staticmethod
+    def _overlays(tables: list[dict[ObjectKey, Overlay[V]]], place: ObjectKey) -> list[Overlay[V]]:
+        """The overlays of this key from the newest down to the first that hides what lies below."""
+        found: list[Overlay[V]] = []
+        for table in tables:
+            overlay = table.get(place)
+            if overlay is not None:
+                found.append(overlay)
+                if overlay.hides:
+                    break
+        return found
+
+    # --- key queues -------------------------------------------------------------------------------------------------------
+
+    def key_queue(self, service: str, key: str) -> KeyQueue | None:
+        place = (service, key)
+        for layer in self.layers:
+            if place in layer.key_queues:
+                return layer.key_queues[place]
+        return self._database.key_queue(service, key)
+
+    def edit_key_queue(self, service: str, key: str) -> KeyQueue:
+        """The row in the active layer, made when there is none."""
+        place = (service, key)
+        queue = self._active.key_queues.get(place)
+        if queue is None:
+            known = self.key_queue(service, key)
+            queue = self._active.key_queues[place] = KeyQueue() if known is None else copy(known)
+            self.bytes += _SMALL_BYTES
+        return queue
+
+    def drop_key_queue(self, service: str, key: str) -> None:
+        self._active.key_queues[service, key] = None
+
+    def put_inbox(self, service: str, key: str, position: int, seq: int) -> None:
+        self._active.inbox[service, key, position] = seq
+        self.bytes += _SMALL_BYTES
+
+    def inbox(self, service: str, key: str, position: int) -> int | None:
+        place = (service, key, position)
+        for layer in self.layers:
+            if place in layer.inbox:
+                return layer.inbox[place]
+        return self._database.inbox(service, key, position)
+
+    def drop_inbox(self, service: str, key: str, position: int) -> None:
+        self._active.inbox[service, key, position] = None
+
+    # --- timers -----------------------------------------------------------------------------------------------------------
+
+    def put_timer(self, timer: Timer) -> None:
+        self._active.timers.put(timer)
+        self.bytes += _SMALL_BYTES
+
+    def timer(self, key: TimerKey) -> Timer | None:
+        for layer in self.layers:
+            if key in layer.timers.rows:
+                return layer.timers.rows[key]
+        return self._database.timer(key)
+
+    def drop_timer(self, key: TimerKey) -> None:
+        self._active.timers.drop(key)
+        self.bytes += _SMALL_BYTES
+
+    def timers_after(self, key: TimerKey, limit: int) -> list[Timer]:
+        """Up to `limit` timers with greater keys, in key order."""
+        found: dict[TimerKey, Timer] = {}
+        above: list[dict[TimerKey, Timer | None]] = []
+        for layer in self.layers:
+            rows = layer.timers.rows
+            for place in layer.timers.after(key, limit, above):
+                timer = rows[place]
+                assert timer is not None
+                found[place] = timer
+            above.append(rows)
+        cursor, missing = key, limit
+        while missing > 0:
+            stored = self._database.timers_after(cursor, missing)
+            alive = [timer for timer in stored if not any(timer.key in rows for rows in above)]
+            found.update((timer.key, timer) for timer in alive)
+            if len(stored) < missing:
+                break
+            cursor = stored[-1].key
+            missing -= len(alive)
+        return [found[place] for place in sorted(found)[:limit]]
+
+    # --- outboxes ---------------------------------------------------------------------------------------------------------
+
+    def put_outbox(self, target: int, outbox_seq: int, message: Message) -> None:
+        self._outbox_layer(target).put(outbox_seq, message)
+        self.bytes += _ROW_BYTES
+
+    def outbox(self, target: int, after: int, limit: int) -> list[tuple[int, Message]]:
+        """Up to `limit` messages to `target` behind number `after`, in order."""
+        layers = [layer.outboxes[target] for layer in self.layers if target in layer.outboxes]
+        start = max([after, *(layer.dropped_to for layer in layers)])
+        found = dict(self._database.outbox(target, start, limit))
+        for layer in reversed(layers):
+            found.update(layer.after(start, limit))
+        return sorted(found.items())[:limit]
+
+    def drop_outbox(self, target: int, up_to: int) -> None:
+        self._outbox_layer(target).drop(up_to)
+
+    def _outbox_layer(self, target: int) -> OutboxLayer:
+        outbox = self._active.outboxes.get(target)
+        if outbox is None:
+            outbox = self._active.outboxes[target] = OutboxLayer()
+        return outbox
+
+    # --- promises ---------------------------------------------------------------------------------------------------------
+
+    def promise(self, service: str, key: str, name: str) -> Promise | None:
+        for overlay in self._overlays([layer.promises for layer in self.layers], (service, key)):
+            if name in overlay.values:
+                return overlay.values[name]
+            if overlay.hides:
+                return None
+        return self._database.promise(service, key, name)
+
+    def put_promise(self, service: str, key: str, name: str, promise: Promise) -> None:
+        self._promise_overlay(service, key).values[name] = promise
+        self.bytes += _SMALL_BYTES
+
+    def drop_promises(self, service: str, key: str) -> None:
+        self._promise_overlay(service, key).clear()
+
+    def _promise_overlay(self, service: str, key: str) -> Overlay[Promise]:
+        overlay = self._active.promises.get((service, key))
+        if overlay is None:
+            overlay = self._active.promises[service, key] = Overlay()
+        return overlay
+
+
+_ALL = 1 << 62
