@@ -1,0 +1,48 @@
+"""The ASGI types that HTTP speaks, and one reply sent whole.
+
+ASGI itself is untyped dictionaries; the names here say what is meant. Nothing here knows of routes or of an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+
+
+class ClientGone(Exception):
+    """The client closed the connection: nobody waits for the reply."""
+
+
+async def send_reply(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def find_header(headers: RawHeaders, wanted: bytes) -> bytes | None:
+    """The first header of this (lower-case) name."""
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return None
+
+
+def raw_path(scope: Scope) -> str:
+    """The path below the mount point, still percent-encoded."""
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:
+        from urllib.parse import quote
+
+        path = quote(scope["path"])
+    else:
+        # Some servers hand over the query string with it.
+        path = raw.partition(b"?")[0].decode("latin-1") if b"?" in raw else raw.decode("latin-1")
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root) else path

@@ -1,0 +1,81 @@
+"""The `delay` query parameter: how long a send waits before it starts.
+
+Three spellings: ISO 8601 (`PT60S`, `P1D`, `PT0.5S`), friendly (`60s`, `1.5 h`, `1h 30m`) and a bare number of
+milliseconds. Units are fixed lengths: a day is 24 hours, and months and years are refused because they are not.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+MS_PER_SECOND = 1_000
+_MINUTE = 60 * MS_PER_SECOND
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+DELAY_MAX_MS = 36_500 * _DAY
+"""A hundred years: beyond it a date is surely a mistake."""
+
+_ISO = re.compile(
+    r"P(?=[\dT])(?:(?P<w>\d+(?:[.,]\d+)?)W)?(?:(?P<d>\d+(?:[.,]\d+)?)D)?"
+    r"(?:T(?=\d)(?:(?P<h>\d+(?:[.,]\d+)?)H)?(?:(?P<m>\d+(?:[.,]\d+)?)M)?(?:(?P<s>\d+(?:[.,]\d+)?)S)?)?",
+    re.IGNORECASE | re.ASCII,
+)
+_ISO_MS = {"w": 7 * _DAY, "d": _DAY, "h": _HOUR, "m": _MINUTE, "s": MS_PER_SECOND}
+_FRIENDLY_PART = re.compile(r"\s*,?\s*(\d+(?:\.\d+)?)\s*([a-zµ]+)", re.ASCII)
+_FRIENDLY_MS: dict[str, int | Fraction] = {
+    **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), 7 * _DAY),
+    **dict.fromkeys(("d", "day", "days"), _DAY),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), _HOUR),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), _MINUTE),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), MS_PER_SECOND),
+    **dict.fromkeys(("ms", "msec", "msecs", "milli", "millis", "millisecond", "milliseconds"), 1),
+    **dict.fromkeys(("us", "µs", "usec", "usecs", "micro", "micros", "microsecond", "microseconds"), Fraction(1, 1000)),
+    **dict.fromkeys(("ns", "nsec", "nsecs", "nano", "nanos", "nanosecond", "nanoseconds"), Fraction(1, 1_000_000)),
+}
+_TEXT_MAX = 128
+
+
+class BadDelay(ValueError):
+    """Text that is no duration; the message says why."""
+
+
+def parse_delay_ms(text: str) -> int:
+    """Whole milliseconds, rounded up so that a delay is never cut short. Errors: BadDelay."""
+    text = text.strip()
+    if not text or len(text) > _TEXT_MAX:
+        raise BadDelay("it is empty" if not text else "it is too long")
+    if text.isascii() and text.isdigit():
+        return _bounded(Fraction(int(text)))
+    if text[0] in "Pp":
+        return _bounded(_iso(text))
+    return _bounded(_friendly(text))
+
+
+def _iso(text: str) -> Fraction:
+    match = _ISO.fullmatch(text)
+    if match is None:
+        raise BadDelay(f"'{text}' is not of the form P1DT2H3M4S, and years and months have no fixed length")
+    parts = ((_ISO_MS[unit], number) for unit, number in match.groupdict().items() if number)
+    return sum((Fraction(number.replace(",", ".")) * ms for ms, number in parts), Fraction(0))
+
+
+def _friendly(text: str) -> Fraction:
+    total, end = Fraction(0), 0
+    while end < len(text):
+        match = _FRIENDLY_PART.match(text, end)
+        if match is None or (end == 0 and text[0] in " ,"):
+            raise BadDelay(f"'{text}' is neither like PT60S nor like 60s, 1.5h or 1h 30m")
+        unit = _FRIENDLY_MS.get(match[2])
+        if unit is None:
+            raise BadDelay(f"'{match[2]}' is no unit of time; use d, h, m, s or ms")
+        total += Fraction(match[1]) * unit
+        end = match.end()
+    return total
+
+
+def _bounded(ms: Fraction) -> int:
+    whole = -(-ms.numerator // ms.denominator)
+    if whole > DELAY_MAX_MS:
+        raise BadDelay("it is more than a hundred years")
+    return whole

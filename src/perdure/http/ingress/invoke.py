@@ -1,0 +1,71 @@
+"""Calls and sends: from a request to a new invocation, and from its outcome to the reply."""
+
+from __future__ import annotations
+
+from perdure.http.asgi import Receive, Scope
+from perdure.http.ingress.delay import BadDelay, parse_delay_ms
+from perdure.http.ingress.input_rules import check_input
+from perdure.http.ingress.refusals import RequestRefused, bad_request, method_not_allowed
+from perdure.http.ingress.replies import Reply, accepted_reply, outcome_reply
+from perdure.http.ingress.request import RequestHead, query_values, read_body
+from perdure.model.service import HandlerSpec
+from perdure.model.target import HandlerKind, Target
+from perdure.node.engine import Engine
+from perdure.node.requests import NewInvocation
+
+
+async def invoke(
+    engine: Engine,
+    scope: Scope,
+    receive: Receive,
+    path: str,
+    target: Target,
+    handler: HandlerSpec,
+    *,
+    send: bool,
+    limit: int,
+) -> Reply:
+    """Errors: RequestRefused, NodeError, InputRejected; nothing is stored when one is raised before the engine's own."""
+    if scope["method"] not in ("POST", "GET"):
+        raise method_not_allowed()
+    query: bytes = scope["query_string"]
+    head = RequestHead(scope["headers"], f"{path}?{query.decode('latin-1')}" if query else path)
+    delay_ms = _delay_ms(query, head, send=send) if query or head.limit_key else 0
+    if head.idempotency_key is not None and handler.kind is HandlerKind.RUN:
+        raise bad_request(
+            "cannot use the idempotency key with workflow handlers. A workflow runs once per key as it is."
+        )
+    body = await read_body(receive, limit, head.content_length)
+    check_input(handler.input, head.content_type, body)
+    request = NewInvocation(
+        target,
+        body,
+        head.content_type,
+        head.forwarded,
+        head.idempotency_key,
+        delay_ms,
+        head.traceparent,
+        head.tracestate,
+    )
+    if send:
+        return accepted_reply(await engine.send(request))
+    return outcome_reply(await engine.call(request), handler.output)
+
+
+def _delay_ms(query: bytes, head: RequestHead, *, send: bool) -> int:
+    values = query_values(query)
+    if head.limit_key is not None or "limit-key" in values:
+        raise bad_request("limit-key requires a scope to be set")
+    delay = values.get("delay")
+    if delay is None:
+        return 0
+    if not send:
+        raise bad_request("cannot use the delay query parameter with calls. Only a send can be delayed.")
+    try:
+        return parse_delay_ms(delay)
+    except BadDelay as why:
+        raise bad_delay(why) from None
+
+
+def bad_delay(why: BadDelay) -> RequestRefused:
+    return bad_request(f"bad delay query parameter, must be a ISO8601 duration: {why}")

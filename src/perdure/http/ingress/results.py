@@ -1,0 +1,175 @@
+"""Results of invocations that exist already: attach waits for one, output looks whether it is there, lookup names it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from perdure.http.asgi import ClientGone, Receive
+from perdure.http.ingress.refusals import (
+    INVOCATION_PATH,
+    WORKFLOW_PATH,
+    RequestRefused,
+    bad_request,
+    bad_shape,
+    not_completed,
+    scopes_unsupported,
+)
+from perdure.http.ingress.replies import Reply, lookup_reply, outcome_reply
+from perdure.http.ingress.request import decode_segment, read_body
+from perdure.http.ingress.targets import decoded_key, named_service, run_handler
+from perdure.model.ids import BadId, parse_invocation_id
+from perdure.model.service import PayloadRules
+from perdure.model.target import ServiceKind, Target
+from perdure.node.engine import Engine
+from perdure.node.errors import InvocationNotFound, ServiceNotFound
+
+Verb: TypeAlias = Literal["attach", "output", "lookup"]
+T = TypeVar("T")
+
+
+class _WorkflowTarget(msgspec.Struct, tag_field="target", tag="workflow", rename="camel"):
+    workflow_name: str
+    workflow_key: str
+    scope: str | None = None
+
+
+class _IdempotentTarget(msgspec.Struct, tag_field="target", tag="idempotentInvocation", rename="camel"):
+    service: str
+    handler: str
+    idempotency_key: str
+    key: str | None = None
+    scope: str | None = None
+
+
+class _InvocationTarget(msgspec.Struct, tag_field="target", tag="invocation", rename="camel"):
+    invocation_id: str
+
+
+_targets = msgspec.json.Decoder(_WorkflowTarget | _IdempotentTarget | _InvocationTarget)
+
+
+class Existing(msgspec.Struct, frozen=True):
+    """An invocation that a request names; `target` is None where only its id was given."""
+
+    invocation_id: bytes
+    target: Target | None = None
+
+
+async def result(engine: Engine, receive: Receive, verb: Verb, existing: Existing) -> Reply:
+    """Errors: RequestRefused, NodeError, ClientGone."""
+    if verb == "lookup":
+        return lookup_reply(existing.invocation_id)
+    target = existing.target or _target_of(engine, existing.invocation_id)
+    if verb == "output":
+        try:
+            outcome = await engine.output(existing.invocation_id)
+        except InvocationNotFound:
+            raise RequestRefused(404, "invocation not found") from None
+        if outcome is None:
+            raise not_completed()
+    else:
+        try:
+            outcome = await _while_connected(engine.attach(existing.invocation_id), receive)
+        except InvocationNotFound:
+            raise RequestRefused(404, "not found", source="invocation") from None
+    return outcome_reply(outcome, _output_rules(engine, target))
+
+
+def by_id(text: str) -> Existing:
+    """Errors: RequestRefused."""
+    try:
+        return Existing(parse_invocation_id(text))
+    except BadId as why:
+        raise bad_request(f"bad invocation id '{text}': {why}") from None
+
+
+def by_invocation_path(engine: Engine, segments: list[str]) -> tuple[Existing, str]:
+    """What follows `/restate/invocation/`, and its last segment."""
+    if len(segments) < 2:
+        raise bad_shape(INVOCATION_PATH)
+    if len(segments) == 2:
+        return by_id(segments[0]), segments[1]
+    service, verb = segments[0], segments[-1]
+    keyed = named_service(engine.registry, service).kind is not ServiceKind.SERVICE
+    if len(segments) != (5 if keyed else 4):
+        raise bad_shape(INVOCATION_PATH)
+    key = decoded_key(segments[1], INVOCATION_PATH) if keyed else None
+    target = Target(service, key, segments[-3])
+    return Existing(engine.derived_id(target, segments[-2]), target), verb
+
+
+def by_workflow_path(engine: Engine, segments: list[str]) -> tuple[Existing, str]:
+    """What follows `/restate/workflow/`, and its last segment."""
+    if len(segments) != 3:
+        raise bad_shape(WORKFLOW_PATH)
+    return _workflow(engine, segments[0], decode_segment(segments[1])), segments[2]
+
+
+async def by_body(engine: Engine, receive: Receive, limit: int) -> Existing:
+    body = await read_body(receive, limit)
+    try:
+        wanted = _targets.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as why:
+        raise bad_request(f"cannot read body: invalid lookup body: {why}") from None
+    if isinstance(wanted, _InvocationTarget):
+        return by_id(wanted.invocation_id)
+    if wanted.scope is not None:
+        raise scopes_unsupported()
+    if isinstance(wanted, _WorkflowTarget):
+        return _workflow(engine, wanted.workflow_name, wanted.workflow_key)
+    target = Target(wanted.service, wanted.key, wanted.handler)
+    keyed = named_service(engine.registry, wanted.service).kind is not ServiceKind.SERVICE
+    if keyed != (wanted.key is not None):
+        raise bad_request(f"'{wanted.service}' {'needs a key' if keyed else 'has no keys'}")
+    return Existing(engine.derived_id(target, wanted.idempotency_key), target)
+
+
+def _workflow(engine: Engine, name: str, key: str) -> Existing:
+    run = run_handler(named_service(engine.registry, name))
+    if run is None:
+        raise bad_request(f"the service '{name}' is no workflow")
+    target = Target(name, key, run.name)
+    return Existing(engine.derived_id(target, None), target)
+
+
+def _target_of(engine: Engine, invocation_id: bytes) -> Target | None:
+    row = engine.find(invocation_id)
+    return None if row is None else row.target
+
+
+def _output_rules(engine: Engine, target: Target | None) -> PayloadRules | None:
+    """What the handler gives as it is now; the one that ran may have been another version."""
+    if target is None:
+        return None
+    try:
+        handler = named_service(engine.registry, target.service).handlers.get(target.handler)
+    except ServiceNotFound:
+        return None
+    return None if handler is None else handler.output
+
+
+async def _while_connected(waiting: Awaitable[T], receive: Receive) -> T:
+    """Wait for something that may take weeks, but no longer than the client does. Errors: ClientGone."""
+    work = asyncio.ensure_future(waiting)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientGone
+        return work.result()
+    finally:
+        for task in (work, gone):
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
