@@ -95,9 +95,11 @@ class Store:
         place = (0, 0)
         while len(found) < limit:
             stored = database.expiring_after(place, now_ms, limit)
-            for expires_at_ms, seq in stored:
-                if not any(seq in layer.invocations for layer in tables.layers):
-                    found[seq] = expires_at_ms
+            found.update(
+                (seq, expires_at_ms)
+                for expires_at_ms, seq in stored
+                if not any(seq in layer.invocations for layer in tables.layers)
+            )
             if len(stored) < limit:
                 break
             place = stored[-1]

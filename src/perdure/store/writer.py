@@ -6,18 +6,19 @@ takes and drops the interpreter lock once (a row at a time starves behind the lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
 import apsw
 
 from perdure.store.codec import crc32, encode, id_crc, number_crc
 from perdure.store.errors import CheckpointFailed
-from perdure.store.layer import Layer
+from perdure.store.layer import Layer, ObjectKey, Overlay
 from perdure.store.rows import Invocation
 
 Value: TypeAlias = int | str | bytes
 Row: TypeAlias = Sequence[Value]
+V = TypeVar("V")
 _ROWS = 100
 """Rows in one statement."""
 
@@ -47,8 +48,8 @@ class _LayerWriter:
             self._put("partition_meta", [self._blob(encode(layer.meta))])
         self._write_invocations(layer)
         self._write_journals(layer)
-        self._write_named("state", layer)
-        self._write_named("promise", layer)
+        self._write_named("state", layer.states)
+        self._write_named("promise", layer.promises)
         self._write_keys(layer)
         self._write_timers(layer)
         self._write_outboxes(layer)
@@ -75,8 +76,7 @@ class _LayerWriter:
         chunks = sorted(layer.chunks.items())
         self._put("journal", [self._blob(encode(chunk), seq, chunk.first) for seq, chunk in chunks])
 
-    def _write_named(self, table: str, layer: Layer) -> None:
-        overlays = layer.states if table == "state" else layer.promises
+    def _write_named(self, table: str, overlays: Mapping[ObjectKey, Overlay[V]]) -> None:
         cleared: list[Row] = []
         gone: list[Row] = []
         rows: list[Row] = []
