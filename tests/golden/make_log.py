@@ -195,8 +195,6 @@ async def write(directory: Path) -> None:
         await log.sync()
     await log.close(clean=True)
     executor.shutdown(wait=True)
-    for name in ("lock", *(path.name for path in directory.glob("spare-*"))):
-        (directory / name).unlink()
 
 
 if __name__ == "__main__":
@@ -204,3 +202,5 @@ if __name__ == "__main__":
     if target.exists():
         sys.exit(f"{target} exists: a golden log is never written again")
     asyncio.run(write(target))
+    for name in ("lock", *(path.name for path in target.glob("spare-*"))):
+        (target / name).unlink()

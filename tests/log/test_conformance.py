@@ -25,6 +25,11 @@ from .conftest import Seen, flat, record
 SEGMENT_BYTES = 64 * 1024
 
 
+def linger_ms(request: pytest.FixtureRequest) -> float:
+    """An hour where a test shows that something does not wait for the linger, else the default."""
+    return 3_600_000 if "hurry" in request.node.name or "sync_takes" in request.node.name else 5
+
+
 @pytest.fixture(params=["memory", "segments", "segments-os"])
 async def opened(
     request: pytest.FixtureRequest, tmp_path: Path, executor: ThreadExecutor
@@ -39,6 +44,7 @@ async def opened(
             on_failure=seen.on_failure,
             on_refused=seen.on_refused,
             body_bytes_max=body_room(SEGMENT_BYTES),
+            linger_ms=linger_ms(request),
         )
     else:
         log = await SegmentLog.open(
@@ -54,6 +60,7 @@ async def opened(
             durability="os" if request.param == "segments-os" else "fsync",
             segment_first_bytes=4096,
             segment_bytes=SEGMENT_BYTES,
+            linger_ms=linger_ms(request),
         )
     yield log, seen
     await log.close(clean=False)
@@ -114,6 +121,20 @@ async def test_a_record_that_nobody_awaits_follows_by_itself_later(opened: tuple
         await asyncio.sleep(0)
     assert seen.batches == [] and log.is_pending(1)
     await seen.until(lambda: log.durable_lsn == 1)
+
+
+async def test_hurry_sends_off_what_nobody_awaited(opened: tuple[Log, Seen]) -> None:
+    log, seen = opened
+    log.append(record(1), awaited=False)
+    log.hurry()
+    log.append(record(2), awaited=False)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await seen.until(lambda: log.durable_lsn == 2)
+    assert [len(records) for _, records in seen.batches] == [2]
+    log.hurry()
+    await log.sync()
+    assert len(seen.batches) == 1, "nothing pending, nothing sent"
 
 
 async def test_sync_takes_along_what_nobody_awaits(opened: tuple[Log, Seen]) -> None:

@@ -105,9 +105,9 @@ def test_clean_stop_is_what_the_document_says() -> None:
 
 def test_segment_names() -> None:
     assert segment_name(7) == "segment-000000000007.log" and segment_number(segment_name(7)) == 7
-    assert [segment_number(name) for name in ("spare-000000000007.log", "segment-7.log", "segment-000000000007.log.new")] == [
-        None
-    ] * 3
+    assert [
+        segment_number(name) for name in ("spare-000000000007.log", "segment-7.log", "segment-000000000007.log.new")
+    ] == [None] * 3
 
 
 def test_a_body_with_voids() -> None:

@@ -30,7 +30,7 @@ async def test_one_sync_makes_many_records_durable(open_log: OpenLog) -> None:
     async def producer(number: int) -> None:
         for step in range(10):
             lsn = log.append(record(number * 10 + step))
-            await seen.until(lambda: log.durable_lsn >= lsn)
+            await seen.until(lambda lsn=lsn: log.durable_lsn >= lsn)
 
     await asyncio.gather(*(producer(number) for number in range(32)))
     assert len(seen.records) == 320
@@ -90,7 +90,7 @@ async def test_a_full_segment_is_sealed_and_the_next_follows(open_log: OpenLog, 
 
 async def test_a_new_segment_is_named_durably_before_its_first_batch_counts(open_log: OpenLog) -> None:
     disk = WatchedFiles()
-    log, seen = await open_log(disk)
+    log, _ = await open_log(disk)
     for number in range(1, 30):
         log.append(record(number, 300))
         await log.sync()
@@ -206,7 +206,11 @@ async def test_the_durability_mode_may_change_between_runs(open_log: OpenLog, tm
         await log.sync()
         await log.close(clean=life % 2 == 0)
     found = survey(SystemFiles(), tmp_path / "log", 0)
-    assert [(each.header.durability, each.records) for each in found.segments] == [("fsync", 1), ("os", 1), ("fsync", 1)]
+    assert [(each.header.durability, each.records) for each in found.segments] == [
+        ("fsync", 1),
+        ("os", 1),
+        ("fsync", 1),
+    ]
     log, _ = await open_log(durability="fsync")
     assert flat(list(log.read(1))) == [(1, record(0)), (2, record(1)), (3, record(2))]
 
@@ -225,7 +229,7 @@ async def test_the_lock_holds_against_another_process_and_ends_with_it(open_log:
         "lock = SystemFiles().lock(pathlib.Path(sys.argv[1]))\nprint('locked', flush=True)\nsys.stdin.read()"
     )
     (tmp_path / "log").mkdir()
-    other = subprocess.Popen(
+    other = subprocess.Popen(  # noqa: ASYNC220 it is over in milliseconds
         [sys.executable, "-c", program, str(tmp_path / "log" / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert other.stdout is not None and other.stdout.readline() == b"locked\n"
@@ -237,12 +241,12 @@ async def test_the_lock_holds_against_another_process_and_ends_with_it(open_log:
 
 
 async def test_a_store_ahead_of_the_log_is_refused(open_log: OpenLog, tmp_path: Path) -> None:
-    with pytest.raises(StoreAheadOfLog, match="PD0103.*LSN 5.*LSN 0"):
+    with pytest.raises(StoreAheadOfLog, match=r"PD0103.*LSN 5.*LSN 0"):
         await open_log(checkpoint_lsn=5)
     log, _ = await open_log()
     log.append(record(1))
     await log.close(clean=True)
-    with pytest.raises(StoreAheadOfLog, match="PD0103.*LSN 2.*LSN 1.*segment-000000000001.log"):
+    with pytest.raises(StoreAheadOfLog, match=r"PD0103.*LSN 2.*LSN 1.*segment-000000000001.log"):
         await open_log(checkpoint_lsn=2)
 
 
@@ -267,8 +271,11 @@ async def test_files_under_construction_and_strange_spares_are_cleared_away(open
     (directory / "spare-000000000005.log").write_bytes(b"s" * 4096)
     (directory / "notes.txt").write_text("not ours")
     log, _ = await open_log()
-    assert sorted(path.name for path in directory.iterdir()) == ["lock", "notes.txt", "segment-000000000001.log"]
+    await log._quiet()
     assert log.next_lsn == 1
+    made = "spare-000000000006.log"
+    names = sorted(path.name for path in directory.iterdir())
+    assert names == ["lock", "notes.txt", "segment-000000000001.log", made], "spare 5 became the segment"
 
 
 class SteppedClock:

@@ -1,7 +1,7 @@
 """What `perdure log dump` prints: one line per record, for people or as JSON.
 
-Reads and changes nothing. Payloads are shown as text where they are short printable UTF-8, else by length and
-Base64: nothing that a user sent reaches the terminal raw. Salts are never shown (docs/log-format.md).
+Reads and changes nothing. A payload is `{"bytes": n, "text": …}` where it is printable UTF-8, else `{"bytes": n, "base64":
+…}`; a line for people shortens it. Nothing that a user sent reaches the terminal raw, and salts are never shown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from perdure.model.target import Target
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 
 _SHOWN_CHARACTERS = 120
-_SHOWN_BYTES = 48
 
 
 def dump(files: Files, directory: Path, *, from_lsn: int = 1, as_json: bool = False) -> Iterator[str]:
@@ -98,9 +97,9 @@ def _payload(value: bytes) -> Plain:
         text = value.decode()
     except UnicodeDecodeError:
         text = "\0"
-    if len(text) <= _SHOWN_CHARACTERS and text.isprintable():
+    if text.isprintable():
         return {"bytes": len(value), "text": text}
-    return {"bytes": len(value), "base64": base64.b64encode(value[:_SHOWN_BYTES]).decode()}
+    return {"bytes": len(value), "base64": base64.b64encode(value).decode()}
 
 
 def _line(fact: dict[str, Plain]) -> str:
@@ -122,9 +121,9 @@ def _short(value: Plain) -> str:
 def _short_dict(value: dict[str, Plain]) -> str:
     match value:
         case {"bytes": int(count), "text": str(text), **rest} if not rest:
-            return repr(text) if count else "(0 bytes)"
+            return repr(text) if len(text) <= _SHOWN_CHARACTERS else f"({count} bytes: {text[:_SHOWN_CHARACTERS]!r}…)"
         case {"bytes": int(count), "base64": str(text), **rest} if not rest:
-            return f"({count} bytes: {text}…)"
+            return f"({count} bytes: {text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + '…'})"
         case {"type": str(kind), **fields}:
             return f"{kind}({_pairs(fields)})"
         case _:
