@@ -20,6 +20,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from perdure.model.journal import Awaiting, Command, Entry, Failure, Notification
 from perdure.model.records import AttemptError
 from perdure.model.retry import StepRetryPolicy
@@ -80,8 +82,7 @@ class AttemptStart:
     attempt_headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Step:
+class Step(msgspec.Struct):
     """A side effect to run: `ctx.run`. The engine runs `body` and proposes what it returns as the step's completion.
 
     `body` returns the result's bytes, or a `Failure` when the step failed terminally; anything it raises is retried.

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perdure.model import limits
-from perdure.model.driver import AttemptStart, C, Driver, Step, Turn
+from perdure.model.driver import AttemptStart, C, Driver, Turn
 from perdure.model.ids import CANCEL_SIGNAL, FIRST_USER_SIGNAL, parse_invocation_id
 from perdure.model.journal import Awaiting, Completion, Notification, Output, SendSignal, Signal, Sleep
 from perdure.model.records import AttemptError
@@ -103,7 +103,7 @@ class Attempt:
         self.cancelled = False
         self.issued = 1
         """Commands issued so far, the `Input` counted."""
-        self.complete_hooks: list[Callable[[], object]] = []
+        self.complete_hooks: tuple[Callable[[], object], ...] = ()
         self.finished_event: dropping.FinishedEvent | None = None
         self.loop = DeterministicLoop(self, start.seed, start.started_at_ms)  # type: ignore[abstract]
         self._main: asyncio.Task[None] | None = None
@@ -116,8 +116,8 @@ class Attempt:
         self._next_signal = FIRST_USER_SIGNAL
         self._pending: dict[int, Pending] = {}
         self._signals: dict[int | str, list[DurableFuture[Any]]] = {}
-        self._early_signals: dict[int | str, list[Signal]] = {}
-        self._calls: dict[int, InvocationIdSlot] = {}
+        self._early_signals: dict[int | str, list[Signal]] | None = None
+        self._calls: dict[int, InvocationIdSlot] | None = None
         self._cancel_due = False
         self._durable_timers: list[tuple[int, int]] = []
 
@@ -190,8 +190,8 @@ class Attempt:
         self._exception = None
         self._pending.clear()
         self._signals.clear()
-        self._calls.clear()
-        self.complete_hooks.clear()
+        self._calls = None
+        self.complete_hooks = ()
 
     # --- one turn -----------------------------------------------------------------------------------------------------
 
@@ -229,7 +229,11 @@ class Attempt:
         wake_ms = self.loop.next_wake_ms()
         if wake_ms is not None:
             self._make_durable(wake_ms)
-        elif not self._anything_wanted():
+            return Turn.WAITING
+        for waiting in self._pending.values():
+            if waiting.wanted():
+                return Turn.WAITING
+        if not self._signal_wanted():
             self.break_off(
                 NothingToWaitForError(
                     f"{self.start_info.target} waits, but nothing durable is pending that could ever wake it.",
@@ -240,10 +244,8 @@ class Attempt:
             return Turn.FAILED
         return Turn.WAITING
 
-    def _anything_wanted(self) -> bool:
-        return any(waiting.wanted() for waiting in self._pending.values()) or any(
-            not future.done() for futures in self._signals.values() for future in futures
-        )
+    def _signal_wanted(self) -> bool:
+        return any(not future.done() for futures in self._signals.values() for future in futures)
 
     def _end(self) -> Turn:
         """The handler is done: cancel what it left running, then say how it ended."""
@@ -259,7 +261,7 @@ class Attempt:
         self.issue(Output(result=self._output if terminal is None else failure_of(terminal)))
         self._ended = True
         self._exception = None
-        hooks, self.complete_hooks = self.complete_hooks, []
+        hooks, self.complete_hooks = self.complete_hooks, ()
         for hook in reversed(hooks):
             try:
                 hook()
@@ -342,9 +344,6 @@ class Attempt:
                 self.fail(self._describe(error))
             raise
 
-    def start_step(self, step: Step) -> None:
-        self.driver.start_step(step)
-
     def next_completion(self) -> int:
         number = self._next_completion
         self._next_completion = number + 1
@@ -360,11 +359,15 @@ class Attempt:
         future.serde = serde
         future.name = name
         future.number = self.loop.next_number()
+        if self._inert or self._cancel_due:
+            self._refuse_wait(future)
+        return future
+
+    def _refuse_wait(self, future: DurableFuture[Any]) -> None:
         if self._inert:
             fail_with_exit(future)
         elif self.take_cancel():
             future.fail(cancelled_error())
-        return future
 
     def take_cancel(self) -> bool:
         due, self._cancel_due = self._cancel_due, False
@@ -412,7 +415,7 @@ class Attempt:
         return number
 
     def expect_signal(self, signal: int | str, future: DurableFuture[Any]) -> None:
-        early = self._early_signals.get(signal)
+        early = self._early_signals.get(signal) if self._early_signals else None
         if early:
             future.resolve(early.pop(0).result)
         else:
@@ -431,6 +434,8 @@ class Attempt:
                 future.resolve(signal.result)
                 return
         if isinstance(signal.signal_id, str) or signal.signal_id >= self._next_signal:
+            if self._early_signals is None:
+                self._early_signals = {}
             self._early_signals.setdefault(signal.signal_id, []).append(signal)
 
     def _cancel(self) -> None:
@@ -438,7 +443,7 @@ class Attempt:
         if self.cancelled:
             return
         self.cancelled = True
-        for callee in self._calls.values():
+        for callee in (self._calls or {}).values():
             if callee.raw is not None:
                 self.issue(SendSignal(invocation_id=callee.raw, signal_id=CANCEL_SIGNAL))
         failed = False
@@ -455,13 +460,16 @@ class Attempt:
         self._cancel_due = not failed
 
     def track_call(self, completion_id: int, callee: InvocationIdSlot) -> None:
+        if self._calls is None:
+            self._calls = {}
         self._calls[completion_id] = callee
 
     def child_known(self, callee: InvocationIdSlot) -> None:
         pass
 
     def child_done(self, completion_id: int) -> None:
-        self._calls.pop(completion_id, None)
+        if self._calls is not None:
+            self._calls.pop(completion_id, None)
 
     def cancel_invocation(self, invocation_id: str) -> None:
         self.issue(SendSignal(invocation_id=_raw_id(invocation_id), signal_id=CANCEL_SIGNAL))

@@ -15,7 +15,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from uuid import UUID
 
 from perdure.sdk.futures import DurableCallFuture, DurableFuture, DurableSleepFuture, SendHandle
-from perdure.sdk.serde import DefaultSerde, Serde
+from perdure.sdk.serde import DEFAULT_SERDE, Serde
 from perdure.sdk.steps import DEFAULT_OPTIONS, RunOptions
 
 T = TypeVar("T")
@@ -23,8 +23,6 @@ D = TypeVar("D")
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
 P = ParamSpec("P")
-
-_DEFAULT: DefaultSerde[Any] = DefaultSerde()
 
 
 class AttemptFinishedEvent(Protocol):
@@ -98,7 +96,7 @@ class Context(abc.ABC):
         self,
         name: str,
         action: Callable[..., Any],
-        serde: Serde[Any] = _DEFAULT,
+        serde: Serde[Any] = DEFAULT_SERDE,
         max_attempts: int | None = None,
         max_retry_duration: timedelta | None = None,
         type_hint: Any = None,
@@ -298,21 +296,23 @@ class Context(abc.ABC):
     ) -> SendHandle: ...
 
     @abc.abstractmethod
-    def awakeable(self, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None) -> tuple[str, DurableFuture[T]]:
+    def awakeable(
+        self, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
+    ) -> tuple[str, DurableFuture[T]]:
         """An id to give to the outside, and the future that is done when somebody resolves or rejects it."""
 
     @abc.abstractmethod
-    def resolve_awakeable(self, name: str, value: Any, serde: Serde[Any] = _DEFAULT) -> None: ...
+    def resolve_awakeable(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE) -> None: ...
 
     @abc.abstractmethod
     def reject_awakeable(self, name: str, failure_message: str, failure_code: int = 500) -> None: ...
 
     @abc.abstractmethod
-    def signal(self, name: str, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None) -> DurableFuture[T]:
+    def signal(self, name: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None) -> DurableFuture[T]:
         """The next signal of this name that is sent to this invocation."""
 
     @abc.abstractmethod
-    def resolve_signal(self, invocation_id: str, name: str, value: Any, serde: Serde[Any] = _DEFAULT) -> None: ...
+    def resolve_signal(self, invocation_id: str, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE) -> None: ...
 
     @abc.abstractmethod
     def reject_signal(self, invocation_id: str, name: str, failure_message: str, failure_code: int = 500) -> None: ...
@@ -323,7 +323,7 @@ class Context(abc.ABC):
 
     @abc.abstractmethod
     def attach_invocation(
-        self, invocation_id: str, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None
+        self, invocation_id: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
     ) -> DurableFuture[T]:
         """The result of another invocation, by its id."""
 
@@ -364,7 +364,7 @@ class _ReadsState(Context):
     def get(
         self,
         name: str,
-        serde: Serde[Any] = _DEFAULT,
+        serde: Serde[Any] = DEFAULT_SERDE,
         type_hint: Any = None,
         entry_name: str | None = None,
         *,
@@ -382,7 +382,7 @@ class KeyValueStore(abc.ABC):
     __slots__ = ()
 
     @abc.abstractmethod
-    def set(self, name: str, value: Any, serde: Serde[Any] = _DEFAULT, entry_name: str | None = None) -> None: ...
+    def set(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE, entry_name: str | None = None) -> None: ...
 
     @abc.abstractmethod
     def clear(self, name: str, entry_name: str | None = None) -> None: ...
@@ -433,7 +433,9 @@ class _HasPromises(abc.ABC):
     __slots__ = ()
 
     @abc.abstractmethod
-    def promise(self, name: str, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None) -> DurablePromise[T]: ...
+    def promise(
+        self, name: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
+    ) -> DurablePromise[T]: ...
 
 
 class WorkflowContext(ObjectContext, _HasPromises):

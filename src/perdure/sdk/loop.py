@@ -24,6 +24,8 @@ from concurrent.futures import Executor
 from threading import get_ident
 from typing import Any, TypeVar
 
+import msgspec
+
 from perdure.sdk import guards
 from perdure.sdk.task import NUMBER_BITS, HandlerFuture, HandlerTask
 
@@ -32,34 +34,34 @@ T = TypeVar("T")
 LOOP_VERSION = 1
 """Part of an app's identity: raised when the order in which this loop runs things changes."""
 
+_get_running_loop, _set_running_loop = asyncio._get_running_loop, asyncio._set_running_loop
+_get_hooks, _set_hooks = sys.get_asyncgen_hooks, sys.set_asyncgen_hooks
+_collecting, _stop_collecting, _collect_again = gc.isenabled, gc.disable, gc.enable
 _log = logging.getLogger("perdure.handler")
 _SLEEP_DONE = asyncio.futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 
 Entered = tuple[Any, Any, bool]
+Ready = deque["TurnHandle | TurnTimer"]
+
+_spare_queues: list[Ready] = []
+"""A queue of ready callbacks is needed only during a turn, and an empty one takes 600 bytes."""
+_NO_QUEUE: Ready = deque(maxlen=0)
 
 
-class TurnHandle(asyncio.Handle):
-    """A scheduled callback."""
-
-    __slots__ = ()
+class TurnHandle(msgspec.Struct, eq=False):
+    """A scheduled callback. A struct, because one is made for every wake-up of a handler."""
 
     _callback: Any
     _args: Any
     _context: contextvars.Context
-    _cancelled: bool
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._cancelled = False
+    _cancelled: bool = False
 
     def cancel(self) -> None:
         self._cancelled = True
         self._callback = self._args = None
 
-    def __repr__(self) -> str:
-        return f"<TurnHandle {self._callback!r}>"
+    def cancelled(self) -> bool:
+        return self._cancelled
 
 
 class TurnTimer(asyncio.TimerHandle):
@@ -127,10 +129,10 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
     def __init__(self, attempt: guards.Guarded, seed: int, now_ms: int) -> None:
         self.attempt: guards.Guarded = attempt
         self.now_ms = now_ms
-        self._ready: deque[TurnHandle | TurnTimer] = deque()
+        self._ready: Ready = _NO_QUEUE
         self._timers: list[tuple[int, int, TurnTimer]] = []
         self._tasks: list[HandlerTask[Any]] = []
-        self._halted: list[TurnHandle | TurnTimer] = []
+        self._halted: tuple[TurnHandle | TurnTimer, ...] = ()
         self._number = (seed & (1 << 40) - 1) << NUMBER_BITS
         self._timer_number = 0
         self._cancelled_timers = 0
@@ -142,21 +144,26 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
 
     def enter(self) -> Entered:
         """Make this the running loop of the calling thread; `leave` takes what this returns."""
-        entered = (asyncio._get_running_loop(), sys.get_asyncgen_hooks(), gc.isenabled())
+        entered = (_get_running_loop(), _get_hooks(), _collecting())
         # Garbage collection at a moment of its own choosing would run finalizers inside a turn.
-        gc.disable()
-        asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(None, self._finalize_asyncgen)
+        _stop_collecting()
+        _set_running_loop(self)
+        _set_hooks(None, self._finalize_asyncgen)
         self._thread = get_ident()
+        if self._ready is _NO_QUEUE and not self._closed:
+            self._ready = _spare_queues.pop() if _spare_queues else deque()
         return entered
 
     def leave(self, entered: Entered) -> None:
         self._thread = 0
+        if not self._ready and not self._closed:
+            _spare_queues.append(self._ready)
+            self._ready = _NO_QUEUE
         loop, hooks, collecting = entered
-        sys.set_asyncgen_hooks(*hooks)
-        asyncio._set_running_loop(loop)
+        _set_hooks(*hooks)
+        _set_running_loop(loop)
         if collecting:
-            gc.enable()
+            _collect_again()
 
     def run(self, budget: int) -> bool:
         """Run what is ready and due; False: the budget of callbacks was used up before the loop was quiescent."""
@@ -181,18 +188,18 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
 
     def halt(self) -> None:
         """End the run at this callback; `resume` brings back what was ready."""
-        self._halted = list(self._ready)
+        self._halted = tuple(self._ready)
         self._ready.clear()
 
     def resume(self) -> None:
         self._ready.extendleft(reversed(self._halted))
-        self._halted = []
+        self._halted = ()
 
     def stop_for_good(self) -> None:
         """Run nothing more, whatever is scheduled from now on."""
         self._ready.clear()
-        self._ready = deque(maxlen=0)
-        self._halted = []
+        self._ready = _NO_QUEUE
+        self._halted = ()
         self._timers = []
         self._closed = True
 
@@ -252,7 +259,7 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
             guards.refuse_outside_wake(self.attempt)
         handle = TurnHandle(callback, args, context if context is not None else contextvars.copy_context())
         self._ready.append(handle)
-        return handle
+        return handle  # type: ignore[return-value]
 
     def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
@@ -321,8 +328,8 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
                 future.set_exception(error)
         return future
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = bool
+    """`bool()` is False, and asyncio asks for every future."""
 
     def set_debug(self, enabled: bool) -> None:
         pass

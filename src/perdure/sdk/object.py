@@ -9,12 +9,11 @@ from typing import Any, Literal, TypeVar
 from perdure.model.target import HandlerKind, ServiceKind
 from perdure.sdk.handler import ContextManagers, Payloads, Settings
 from perdure.sdk.retry import InvocationRetryPolicy
-from perdure.sdk.serde import DefaultSerde, Serde
+from perdure.sdk.serde import DEFAULT_SERDE, Serde
 from perdure.sdk.service import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_DEFAULT: DefaultSerde[Any] = DefaultSerde()
 _KINDS = {"exclusive": HandlerKind.EXCLUSIVE, "shared": HandlerKind.SHARED}
 
 
@@ -61,8 +60,8 @@ class VirtualObject(Registry):
         kind: Literal["exclusive", "shared"] | None = "exclusive",
         accept: str = "application/json",
         content_type: str = "application/json",
-        input_serde: Serde[Any] = _DEFAULT,
-        output_serde: Serde[Any] = _DEFAULT,
+        input_serde: Serde[Any] = DEFAULT_SERDE,
+        output_serde: Serde[Any] = DEFAULT_SERDE,
         metadata: dict[str, str] | None = None,
         inactivity_timeout: timedelta | None = None,
         abort_timeout: timedelta | None = None,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any, TypeVar
 from uuid import UUID
@@ -50,21 +51,21 @@ from perdure.sdk.futures import (
 )
 from perdure.sdk.handler import handler_of
 from perdure.sdk.promises import Promise
-from perdure.sdk.serde import BYTES, JSON, DefaultSerde, Serde, chosen
+from perdure.sdk.serde import BYTES, DEFAULT_SERDE, JSON, Serde, chosen
 from perdure.sdk.state import RecordedCommands, StateView, plan_keys, plan_read
 from perdure.sdk.steps import (
     DEFAULT_OPTIONS,
     RunOptions,
     action_of,
     check_process_step,
-    make_body,
     retry_policy,
+    run_async,
+    run_plain,
     step_serde,
 )
 
 T = TypeVar("T")
 
-_DEFAULT: DefaultSerde[Any] = DefaultSerde()
 _MS = timedelta(milliseconds=1)
 _current: contextvars.ContextVar[InvocationContext] = contextvars.ContextVar("perdure_context")
 
@@ -76,30 +77,26 @@ def current_context() -> InvocationContext | None:
 
 async def run_handler(attempt: Attempt) -> None:
     """The handler's task: read the input, run the handler, write down how it ended."""
+    handler = attempt.handler
+    context = InvocationContext(attempt)
+    _current.set(context)
     try:
-        output = await _invoke(attempt)
+        arguments: tuple[Any, ...] = (context, _input(attempt)) if handler.payloads.takes_input else (context,)
+        if handler.context_managers:
+            async with AsyncExitStack() as stack:
+                for manager in handler.context_managers:
+                    await stack.enter_async_context(manager())
+                result = await handler.function(*arguments)
+        else:
+            result = await handler.function(*arguments)
+        data = handler.payloads.output_serde.serialize(result)
+        output = data if attempt.codec is None else attempt.codec.encode(data)
     except GeneratorExit:
         raise
     except BaseException as error:
         attempt.finished(None, error)
     else:
         attempt.finished(output, None)
-
-
-async def _invoke(attempt: Attempt) -> bytes:
-    handler = attempt.handler
-    context = InvocationContext(attempt)
-    _current.set(context)
-    arguments: tuple[Any, ...] = (context, _input(attempt)) if handler.payloads.takes_input else (context,)
-    if handler.context_managers:
-        async with AsyncExitStack() as stack:
-            for manager in handler.context_managers:
-                await stack.enter_async_context(manager())
-            result = await handler.function(*arguments)
-    else:
-        result = await handler.function(*arguments)
-    data = handler.payloads.output_serde.serialize(result)
-    return data if attempt.codec is None else attempt.codec.encode(data)
 
 
 def _input(attempt: Attempt) -> Any:
@@ -158,7 +155,7 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
         return self._attempt.start_info.epoch
 
     def on_complete(self, hook: Callable[[], object]) -> None:
-        self._attempt.complete_hooks.append(hook)
+        self._attempt.complete_hooks += (hook,)
 
     def random(self) -> Random:
         if self._random is None:
@@ -181,7 +178,7 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
         self,
         name: str,
         action: Callable[..., Any],
-        serde: Serde[Any] = _DEFAULT,
+        serde: Serde[Any] = DEFAULT_SERDE,
         max_attempts: int | None = None,
         max_retry_duration: timedelta | None = None,
         type_hint: Any = None,
@@ -219,22 +216,15 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
         if options.pool is not None:
             check_process_step(function, args, kwargs)
             mode = "process"
-        serde = step_serde(serde, type_hint, action)
+        serde = action.serde if serde is DEFAULT_SERDE and type_hint is None else step_serde(serde, type_hint, action)
         number = attempt.next_completion()
         attempt.issue(Run(number, name))
-        future: DurableFuture[Any] = attempt.new_future(number, serde, name)
+        future: DurableFuture[Any] = attempt.prepare(DurableFuture(loop=attempt.loop), number, serde, name)
         attempt.expect(number, future)
         if not future.done():
-            attempt.start_step(
-                Step(
-                    number,
-                    name,
-                    mode,
-                    make_body(mode, function, args, kwargs, serde, attempt.codec),
-                    contextvars.copy_context(),
-                    None if options is DEFAULT_OPTIONS else retry_policy(options),
-                )
-            )
+            body = partial(run_async if mode == "async" else run_plain, function, args, kwargs, serde, attempt.codec)
+            retry = None if options is DEFAULT_OPTIONS else retry_policy(options)
+            attempt.driver.start_step(Step(number, name, mode, body, contextvars.copy_context(), retry))
         return future
 
     def time(self) -> DurableFuture[float]:
@@ -367,7 +357,8 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
         number = attempt.next_completion()
         attempt.issue(Call(number, id_number, target, list(headers.items()) if headers else [], body, idempotency_key))
         callee = InvocationIdSlot(attempt, id_number)
-        future = attempt.prepare(DurableCallFuture(loop=attempt.loop), number, serde, str(target))
+        future: DurableCallFuture[Any] = DurableCallFuture(loop=attempt.loop)
+        attempt.prepare(future, number, serde, str(target))
         future.callee = callee
         attempt.expect(id_number, callee)
         attempt.expect(number, future)
@@ -398,7 +389,7 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
         self._attempt.cancel_invocation(invocation_id)
 
     def attach_invocation(
-        self, invocation_id: str, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None
+        self, invocation_id: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
     ) -> DurableFuture[T]:
         attempt = self._attempt
         raw = _raw_invocation_id(invocation_id)
@@ -410,7 +401,9 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
 
     # --- awakeables and signals ---------------------------------------------------------------------------------------
 
-    def awakeable(self, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None) -> tuple[str, DurableFuture[T]]:
+    def awakeable(
+        self, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
+    ) -> tuple[str, DurableFuture[T]]:
         attempt = self._attempt
         signal = attempt.next_awakeable()
         name = format_awakeable_id(attempt.start_info.invocation_id, signal)
@@ -418,7 +411,7 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
         attempt.expect_signal(signal, future)
         return name, future
 
-    def resolve_awakeable(self, name: str, value: Any, serde: Serde[Any] = _DEFAULT) -> None:
+    def resolve_awakeable(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE) -> None:
         self._complete_awakeable(name, self._encode(serde, value))
 
     def reject_awakeable(self, name: str, failure_message: str, failure_code: int = 500) -> None:
@@ -431,18 +424,20 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
             raise TerminalError(f"bad awakeable id: {error}", 400) from error
         self._attempt.issue(CompleteAwakeable(name, result))
 
-    def signal(self, name: str, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None) -> DurableFuture[T]:
+    def signal(self, name: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None) -> DurableFuture[T]:
         future = self._attempt.new_future(0, chosen(serde, type_hint), f"signal {name}")
         self._attempt.expect_signal(name, future)
         return future
 
-    def resolve_signal(self, invocation_id: str, name: str, value: Any, serde: Serde[Any] = _DEFAULT) -> None:
+    def resolve_signal(self, invocation_id: str, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE) -> None:
         self._attempt.issue(SendSignal(_raw_invocation_id(invocation_id), name, self._encode(serde, value)))
 
     def reject_signal(self, invocation_id: str, name: str, failure_message: str, failure_code: int = 500) -> None:
         self._attempt.issue(SendSignal(_raw_invocation_id(invocation_id), name, Failure(failure_code, failure_message)))
 
-    def promise(self, name: str, serde: Serde[T] = _DEFAULT, type_hint: type[T] | None = None) -> DurablePromise[T]:
+    def promise(
+        self, name: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
+    ) -> DurablePromise[T]:
         self._require(Capability.PROMISES)
         return Promise(self._attempt, name, chosen(serde, type_hint))
 
@@ -451,7 +446,7 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
     def get(
         self,
         name: str,
-        serde: Serde[Any] = _DEFAULT,
+        serde: Serde[Any] = DEFAULT_SERDE,
         type_hint: Any = None,
         entry_name: str | None = None,
         *,
@@ -487,7 +482,7 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
         attempt.expect(number, future)
         return future
 
-    def set(self, name: str, value: Any, serde: Serde[Any] = _DEFAULT, entry_name: str | None = None) -> None:
+    def set(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE, entry_name: str | None = None) -> None:
         self._refuse_shared()
         data = self._encode(serde, value)
         self._attempt.issue(SetState(name, data, entry_name or ""))

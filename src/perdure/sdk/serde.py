@@ -138,6 +138,8 @@ class DefaultSerde(Serde[T]):
 
 JSON: Serde[Any] = JsonSerde()
 BYTES: Serde[Any] = BytesSerde()
+DEFAULT_SERDE: DefaultSerde[Any] = DefaultSerde()
+"""The default of every `serde` parameter: found from the type."""
 _found: dict[Any, Serde[Any]] = {}
 
 

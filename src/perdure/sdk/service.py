@@ -20,11 +20,9 @@ from perdure.sdk.handler import (
     make_handler,
 )
 from perdure.sdk.retry import InvocationRetryPolicy
-from perdure.sdk.serde import DefaultSerde, Serde
+from perdure.sdk.serde import DEFAULT_SERDE, Serde
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_DEFAULT: DefaultSerde[Any] = DefaultSerde()
 
 
 class Registry:
@@ -121,8 +119,8 @@ class Service(Registry):
         name: str | None = None,
         accept: str = "application/json",
         content_type: str = "application/json",
-        input_serde: Serde[Any] = _DEFAULT,
-        output_serde: Serde[Any] = _DEFAULT,
+        input_serde: Serde[Any] = DEFAULT_SERDE,
+        output_serde: Serde[Any] = DEFAULT_SERDE,
         metadata: dict[str, str] | None = None,
         inactivity_timeout: timedelta | None = None,
         abort_timeout: timedelta | None = None,

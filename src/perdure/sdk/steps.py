@@ -20,11 +20,9 @@ from perdure.model.journal import Failure
 from perdure.model.retry import StepRetryPolicy
 from perdure.sdk.codec import Codec
 from perdure.sdk.errors import StepError, TerminalError, failure_of
-from perdure.sdk.serde import DefaultSerde, Serde, chosen, serde_for
+from perdure.sdk.serde import DEFAULT_SERDE, DefaultSerde, Serde, chosen, serde_for
 
 T = TypeVar("T")
-
-_DEFAULT_SERDE: DefaultSerde[Any] = DefaultSerde()
 
 
 @dataclass(slots=True)
@@ -32,7 +30,7 @@ class RunOptions(Generic[T]):
     """How to run a step. If any of the retry fields is set, the step has a policy of its own; when that gives up, the
     step fails with a `TerminalError`."""
 
-    serde: Serde[T] = field(default=_DEFAULT_SERDE)
+    serde: Serde[T] = field(default=DEFAULT_SERDE)
     type_hint: Any = None
     """Type of the result, when the function's annotation does not tell."""
     max_attempts: int | None = None
@@ -122,20 +120,7 @@ def _return_annotation(function: Callable[..., Any]) -> Any:
     return annotation
 
 
-def make_body(
-    mode: str,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    serde: Serde[Any],
-    codec: Codec | None,
-) -> Callable[[], Any]:
-    if mode == "async":
-        return functools.partial(_run_async, function, args, kwargs, serde, codec)
-    return functools.partial(_run_plain, function, args, kwargs, serde, codec)
-
-
-async def _run_async(
+async def run_async(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -150,7 +135,7 @@ async def _run_async(
         return failure_of(error)
 
 
-def _run_plain(
+def run_plain(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],

@@ -10,12 +10,10 @@ from perdure.model.target import HandlerKind, ServiceKind
 from perdure.sdk.errors import RegistrationError
 from perdure.sdk.handler import ContextManagers, Payloads, Settings
 from perdure.sdk.retry import InvocationRetryPolicy
-from perdure.sdk.serde import DefaultSerde, Serde
+from perdure.sdk.serde import DEFAULT_SERDE, Serde
 from perdure.sdk.service import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_DEFAULT: DefaultSerde[Any] = DefaultSerde()
 
 
 class Workflow(Registry):
@@ -60,8 +58,8 @@ class Workflow(Registry):
         name: str | None = None,
         accept: str = "application/json",
         content_type: str = "application/json",
-        input_serde: Serde[Any] = _DEFAULT,
-        output_serde: Serde[Any] = _DEFAULT,
+        input_serde: Serde[Any] = DEFAULT_SERDE,
+        output_serde: Serde[Any] = DEFAULT_SERDE,
         metadata: dict[str, str] | None = None,
         inactivity_timeout: timedelta | None = None,
         abort_timeout: timedelta | None = None,
@@ -99,8 +97,8 @@ class Workflow(Registry):
         name: str | None = None,
         accept: str = "application/json",
         content_type: str = "application/json",
-        input_serde: Serde[Any] = _DEFAULT,
-        output_serde: Serde[Any] = _DEFAULT,
+        input_serde: Serde[Any] = DEFAULT_SERDE,
+        output_serde: Serde[Any] = DEFAULT_SERDE,
         metadata: dict[str, str] | None = None,
         inactivity_timeout: timedelta | None = None,
         abort_timeout: timedelta | None = None,
