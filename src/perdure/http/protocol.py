@@ -20,7 +20,9 @@ from uvicorn.server import ServerState
 from perdure.model.limits import BODY_BYTES_MAX, KIB
 
 HEAD_BYTES_MAX = 256 * KIB
-"""Request line and headers. A key may have 64 KiB, three times that when it is percent-encoded."""
+"""Request line and headers."""
+URL_BYTES_MAX = 65_535
+"""Path and query: what the parser can count."""
 UNWANTED_BYTES_MAX = 2 * BODY_BYTES_MAX
 """How much of a body is read and thrown away, so that its sender gets to see the reply, before the connection is cut."""
 
@@ -39,6 +41,7 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
         self.access_log = False
+        self.url = b""
         self._in_head = False
         self._head_bytes = 0
         self._unwanted_bytes = 0
@@ -52,7 +55,10 @@ class Connection(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            self._refuse(400, "what was sent is not a request of HTTP/1.1")
+            if len(self.url) > URL_BYTES_MAX:
+                self._refuse(414, f"the path and query are longer than {URL_BYTES_MAX} bytes")
+            else:
+                self._refuse(400, "what was sent is not a request of HTTP/1.1")
             return
         if self._in_head:
             self._head_bytes += len(data)

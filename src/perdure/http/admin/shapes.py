@@ -15,8 +15,8 @@ import msgspec
 from perdure.model.ids import format_ulid
 from perdure.model.retry import RetryPolicy
 from perdure.model.service import HandlerSpec, PayloadRules, ServiceSpec
-from perdure.model.version import VERSION
 from perdure.model.target import HandlerKind, ServiceKind
+from perdure.model.version import VERSION
 from perdure.node.engine import Engine
 
 _SERVICE_TYPES = {
