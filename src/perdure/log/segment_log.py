@@ -21,7 +21,7 @@ from perdure.env.executor import Executor
 from perdure.env.files import FileLock, FileLocked, Files
 from perdure.env.random import Random
 from perdure.log.errors import LogFailed, LogLocked, LogStopped, LogTrimmed
-from perdure.log.format import LOCK_NAME, SEGMENT_HEADER_BYTES, CleanStop, Durability, FrameKind
+from perdure.log.format import FRAME_HEADER_BYTES, LOCK_NAME, SEGMENT_HEADER_BYTES, CleanStop, Durability, FrameKind
 from perdure.log.group_commit import Batch, GroupCommit
 from perdure.log.log import OnDurable, OnFailure, OnRefused
 from perdure.log.pace import SyncPace
@@ -102,6 +102,8 @@ class SegmentLog(GroupCommit):
         self._jobs: set[concurrent.futures.Future[object]] = set()
         self._idle: asyncio.Future[None] | None = None
         self._closed = False
+        self.written_bytes = 0
+        """Bytes of the batches written since open."""
         self._plan_spare()
 
     @classmethod
@@ -187,6 +189,7 @@ class SegmentLog(GroupCommit):
                 active.sync()
 
     def _committed(self, batch: Batch) -> None:
+        self.written_bytes += FRAME_HEADER_BYTES + len(batch.body)
         if self._active.position >= self._prepare_at:
             self._prepare()
         self._written(batch)
