@@ -63,7 +63,6 @@ class ServerProcess:
         self._directory = directory
         self._environment = {**os.environ, **(environment or {})}
         self._command = [sys.executable, "-m", "perdure", "serve", *apps, "--data", str(data)]
-        self._command += ["--ingress", f"127.0.0.1:{self.ingress_port}", "--admin", f"127.0.0.1:{self.admin_port}"]
         for name, value in (settings or {}).items():
             self._command += ["--set", f"{name}={value}"]
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,9 +76,14 @@ class ServerProcess:
         assert not self.running, "already running"
         self.starts += 1
         self._started_at = time.monotonic()
+        ports = ["--ingress", f"127.0.0.1:{self.ingress_port}", "--admin", f"127.0.0.1:{self.admin_port}"]
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command, cwd=self._directory, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+                [*self._command, *ports],
+                cwd=self._directory,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
 
     def wait_ready(self, within_s: float = 30.0) -> float:
@@ -104,12 +108,12 @@ class ServerProcess:
 
     def kill(self) -> None:
         """SIGKILL: nothing is flushed, nothing is said."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self.wait()
 
     def stop(self, within_s: float = 30.0) -> int:
         """SIGTERM; the exit code."""
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         return self.wait(within_s)
 
     def wait(self, within_s: float = 30.0) -> int:
@@ -122,7 +126,7 @@ class ServerProcess:
     def output_tail(self, lines: int = 40) -> str:
         return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
 
