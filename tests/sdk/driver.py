@@ -7,7 +7,7 @@ order, while the handler waits. Time stands still unless nothing else can happen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,6 +115,7 @@ class ScriptedDriver:
         """Stop once the journal has this many entries, as a crash does."""
         self.attempt: Attempt | None = None
         self._events = list(self.script.events)
+        self._done_awakeables: list[Entry] = []
 
     # --- the driver protocol ------------------------------------------------------------------------------------------
 
@@ -145,7 +146,7 @@ class ScriptedDriver:
 
     # --- running ------------------------------------------------------------------------------------------------------
 
-    def begin(self, state: Mapping[str, bytes] | None = None) -> Attempt:
+    def begin(self) -> Attempt:
         self.attempts += 1
         self._recorded_commands = [entry for entry in self.journal[1:] if not is_notification(entry)]
         self._recorded_notifications = [
@@ -251,6 +252,8 @@ class ScriptedDriver:
             return
         answered = {entry.completion_id for entry in self.journal if isinstance(entry, Completion)}
         for command in [entry for entry in self.journal if not is_notification(entry)]:
+            if self._crashing():
+                return
             match command:
                 case Call():
                     if command.invocation_id_completion_id not in answered:
@@ -286,8 +289,6 @@ class ScriptedDriver:
                     invocation, signal = parse_awakeable_id(command.awakeable_id)
                     if invocation == INVOCATION:
                         self._notify(Signal(signal, command.result))
-
-    _done_awakeables: list[Entry] = []
 
     def _state_before(self, command: Entry) -> dict[str, bytes]:
         state = dict(self.script.state or {})

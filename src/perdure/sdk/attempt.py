@@ -124,8 +124,10 @@ class Attempt:
     # --- the engine's calls -------------------------------------------------------------------------------------------
 
     def start(self) -> Turn:
+        from perdure.sdk.anyio_support import support_anyio
         from perdure.sdk.runtime import run_handler
 
+        support_anyio()
         entered = self._enter()
         try:
             self._main = self.loop.create_task(run_handler(self), name="handler", context=contextvars.Context())
