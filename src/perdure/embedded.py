@@ -84,6 +84,7 @@ class Node:
     async def start(self) -> None:
         """Open the data, recover, take requests. Errors: PerdureError when the data cannot be used."""
         self._engine = Engine(self._settings, self._app)
+        self._ingress = self._admin = None
         await self._engine.start()
 
     async def stop(self, *, grace_s: float = 10.0) -> None:
@@ -121,13 +122,18 @@ class Node:
             return
         # Here and not above: a program that mounts nothing does not pay for HTTP.
         from perdure.http.admin.app import Admin
-        from perdure.http.asgi import raw_path
+        from perdure.http.asgi import raw_path, send_reply
         from perdure.http.ingress.app import Ingress
+        from perdure.http.ingress.refusals import unavailable
+        from perdure.http.ingress.replies import refusal_reply
 
+        if self._engine is None:
+            reply = refusal_reply(unavailable("the node has not been started"))
+            await send_reply(send, reply.status, reply.headers, reply.body)
+            return
         if self._ingress is None or self._admin is None:
-            engine = self.engine
-            self._ingress = Ingress(engine, body_bytes_max=self._settings.body_bytes_max)
-            self._admin = Admin(engine)
+            self._ingress = Ingress(self._engine, body_bytes_max=self._settings.body_bytes_max)
+            self._admin = Admin(self._engine)
         if f"{raw_path(scope)}/".startswith("/admin/"):
             below = {**scope, "root_path": f"{scope.get('root_path', '')}/admin"}
             await self._admin(below, receive, send)
