@@ -190,26 +190,32 @@ class World:
             await server.stop(1)
 
 
-MakeWorld = Callable[..., "asyncio.Future[World]"]
+async def new(settings: EngineSettings | None = None, **ingress: Any) -> World:
+    told.ids.clear()
+    told.changed = asyncio.Event()
+    engine = Engine(settings or EngineSettings(), APP)
+    servers = [
+        HttpServer(Ingress(engine, **ingress), "127.0.0.1", 0),
+        HttpServer(Admin(engine, ingress_url="http://here/"), "127.0.0.1", 0),
+    ]
+    clients = [Client(*await server.start()) for server in servers]
+    return World(engine, clients[0], clients[1], servers, told)
 
 
 @pytest.fixture
-async def make_world() -> AsyncIterator[Any]:
-    """A world whose engine is not started yet; `ingress` are settings of the ingress."""
+def new_world() -> Callable[..., Any]:
+    """Make a world, which the test closes itself."""
+    return new
+
+
+@pytest.fixture
+async def make_world() -> AsyncIterator[Callable[..., Any]]:
+    """Make a world whose engine is not started yet; keyword arguments are those of the ingress."""
     made: list[World] = []
 
     async def make(settings: EngineSettings | None = None, **ingress: Any) -> World:
-        told.ids.clear()
-        told.changed = asyncio.Event()
-        engine = Engine(settings or EngineSettings(), APP)
-        servers = [
-            HttpServer(Ingress(engine, **ingress), "127.0.0.1", 0),
-            HttpServer(Admin(engine, ingress_url="http://here/"), "127.0.0.1", 0),
-        ]
-        clients = [Client(*await server.start()) for server in servers]
-        world = World(engine, clients[0], clients[1], servers, told)
-        made.append(world)
-        return world
+        made.append(await new(settings, **ingress))
+        return made[-1]
 
     yield make
     for world in made:

@@ -31,6 +31,13 @@ for _status in range(600, 1000):
     httptools_impl.STATUS_LINE.setdefault(_status, b"HTTP/1.1 %d \r\n" % _status)
 
 
+_VERSIONS = ("1.1", "1.0")
+
+
+class NotHttp(Exception):
+    """Seen from inside the parser, which turns it into its own kind of error."""
+
+
 class Connection(HttpToolsProtocol):
     def __init__(
         self,
@@ -45,6 +52,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._unwanted_bytes = 0
+        self._upgrading = False
         self._broken = False
         self._running: RequestResponseCycle | None = None
 
@@ -71,11 +79,21 @@ class Connection(HttpToolsProtocol):
                 self.parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
-                # Offered and not taken: the request is answered as it is, and what follows it is HTTP/1.1 again.
-                offset = upgrade.args[0] if upgrade.args else 0
-                if not isinstance(offset, int) or offset <= 0:
-                    return
-                data = data[offset:]
+                # Offered (as Java's client and `curl --http2` do) and not taken. The parser takes what follows for another
+                # protocol, even a body: so the request is read again by a new one, as if nothing had been offered.
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self._upgrading = False
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def _head_without_upgrade(self) -> bytes:
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b"close" if b"close" in value.lower() else b"keep-alive"
+            if name not in (b"upgrade", b"http2-settings"):
+                head += [name, b": ", value, b"\r\n"]
+        return b"".join([*head, b"\r\n"])
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -85,7 +103,16 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self.parser.get_http_version() not in _VERSIONS or self.parser.get_method() == b"CONNECT":
+            raise NotHttp
+        if self.parser.should_upgrade():
+            self._upgrading = True
+            return
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self._upgrading:
+            super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         if not self.cycle.response_complete:

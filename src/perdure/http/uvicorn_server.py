@@ -8,11 +8,11 @@ import socket
 from collections.abc import Generator
 
 import uvicorn
-from uvicorn.lifespan.off import LifespanOff as _  # noqa: F401  loaded by name later; here so that its cost shows at start
 
 from perdure.http.asgi import App
 from perdure.http.protocol import Connection
 
+BACKLOG = 2048
 _DATE_S = 1.0
 _LAST_REPLIES_S = 1.0
 
@@ -31,6 +31,7 @@ class EmbeddedServer(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=keep_alive_s,
+                backlog=BACKLOG,
             )
         )
         self.opened = asyncio.Event()

@@ -23,6 +23,7 @@ from perdure.node.phase import Phase
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _VERSIONS = ("/v2", "/v3", "/v4")
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _KEEP = ("keep", "Keep", "latest", "Latest", "")
 
 
@@ -43,7 +44,7 @@ class ErrorBody(msgspec.Struct):
 def application(engine: Engine, ingress_url: Callable[[], str]) -> Starlette:
     api = AdminRoutes(engine, ingress_url)
     routes: list[BaseRoute] = [Mount(version, routes=api.routes()) for version in _VERSIONS]
-    routes += [Route("/v1/{rest:path}", _unsupported_version, methods=None), *api.routes()]
+    routes += [Route("/v1/{rest:path}", _unsupported_version, methods=_METHODS), *api.routes()]
     return Starlette(
         routes=routes,
         exception_handlers={
