@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import assert_never
 
 from perdure.model.journal import Awaiting
@@ -68,7 +69,10 @@ def facts(world: World, names: Names, keys: set[tuple[str, str]], promises: set[
 def changes(before: Facts, after: Facts) -> list[str]:
     """What is new, what is different and what has gone."""
     lines = [_line(subject, text) for subject, text in after.items() if before.get(subject) != text]
-    return lines + [f"{subject}: gone" for subject in before if subject not in after]
+    gone = [subject for subject in before if subject not in after]
+    journals = Counter(subject.partition("[")[0] for subject in gone if subject.endswith("]"))
+    lines += [f"{subject}: gone" for subject in gone if not subject.endswith("]")]
+    return lines + [f"{name}[…]: gone, {count} entries" for name, count in journals.items()]
 
 
 def _line(subject: str, text: str) -> str:

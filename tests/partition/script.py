@@ -15,7 +15,6 @@ from pathlib import Path
 
 from perdure.model import journal as j
 from perdure.model import records as r
-from perdure.partition.actions import Action
 from perdure.store.rows import Status
 
 from .names import Names
@@ -135,7 +134,7 @@ class Script:
         assert words.take("awaiting")
         awaited = words.rest()
         completions = [int(word) for word in awaited if word.isdigit()]
-        signals = [parse_signal(word.removesuffix("s")) for word in awaited if not word.isdigit()]
+        signals = [_awaited_signal(word) for word in awaited if not word.isdigit()]
         return r.Suspended(*self._attempt(name, epoch), j.Awaiting(completions, signals), seen)
 
     def _interrupted(self, words: Words) -> r.Record:
@@ -214,6 +213,10 @@ class Script:
         return "backing off" if row.status is Status.INVOKED and row.retry_at_ms else row.status.name.lower()
 
 
+def _awaited_signal(word: str) -> int | str:
+    return int(word[:-1]) if word[:-1].isdigit() else parse_signal(word)
+
+
 def _split(words: list[str]) -> list[list[str]]:
     statements: list[list[str]] = [[]]
     for word in words:
@@ -223,11 +226,3 @@ def _split(words: list[str]) -> list[list[str]]:
             statements[-1].append(word)
     return statements
 
-
-def actions_of(script: Script) -> list[Action]:
-    """Every action of a script's records, applied to fresh tables."""
-    world = World(script.world.partitions)
-    try:
-        return [action for record in script.records for action in world.apply(record)]
-    finally:
-        world.close()

@@ -217,10 +217,11 @@ def show_request(request: j.InvokeRequest, names: Names) -> str:
 def show_completion(completion: j.Completion, names: Names) -> str:
     code = j.CompletionCode(completion.code)
     result = completion.result
-    text = show_result(result)
     if code is j.CompletionCode.CALL_INVOCATION_ID:
         assert isinstance(result, bytes)
         text = names.name_of(result)
+    else:
+        text = show_result(result)
     return f"completion {completion.completion_id} {code.name.lower().replace('_', '-')} {text}"
 
 
