@@ -213,7 +213,7 @@ _STARTED = (Status.INVOKED, Status.SUSPENDED, Status.PAUSED)
 
 def _retain(work: Work, row: Invocation) -> None:
     if not row.completion_retention_ms:
-        work.tables.forget(row.seq)
+        drop(work, row)
         return
     if not row.journal_retention_ms:
         drop_journal(work, row)
@@ -224,6 +224,16 @@ def _retain(work: Work, row: Invocation) -> None:
     meta = work.tables.edit_meta()
     meta.finished += 1
     meta.finished_bytes += row.journal_bytes
+
+
+def drop(work: Work, row: Invocation) -> None:
+    """Nothing of the invocation stays; a workflow run takes its state and promises along."""
+    tables = work.tables
+    tables.forget(row.seq)
+    if row.handler_kind is HandlerKind.RUN:
+        service, key = row.target.service, row.target.key or ""
+        tables.clear_all_state(service, key)
+        tables.drop_promises(service, key)
 
 
 def drop_journal(work: Work, row: Invocation) -> None:

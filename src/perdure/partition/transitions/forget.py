@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from perdure.model.records import Forget
-from perdure.model.target import HandlerKind
-from perdure.partition.lifecycle import drop_journal
+from perdure.partition.lifecycle import drop, drop_journal
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, Status
 
@@ -26,12 +25,8 @@ def forget(work: Work, record: Forget) -> None:
 
 
 def forget_now(work: Work, row: Invocation) -> None:
-    """Drop a finished invocation; a workflow run takes its state and promises along."""
+    """Drop a finished invocation that was kept so far."""
     meta = work.tables.edit_meta()
     meta.finished -= 1
     meta.finished_bytes -= row.journal_bytes
-    work.tables.forget(row.seq)
-    if row.handler_kind is HandlerKind.RUN:
-        service, key = row.target.service, row.target.key or ""
-        work.tables.clear_all_state(service, key)
-        work.tables.drop_promises(service, key)
+    drop(work, row)
