@@ -70,9 +70,9 @@ def _count_step_failure(work: Work, row: Invocation, step: int) -> None:
 
 
 def _retry_at(work: Work, row: Invocation, retry_at_ms: int) -> None:
-    row.retry_at_ms = retry_at_ms
+    row.retry_at_ms = max(1, retry_at_ms)  # 0 in the row means that an attempt is under way
     row.modified_at_ms = work.now_ms
-    arm(work, Timer(retry_at_ms, row.seq, 0, TimerKind.RETRY))
+    arm(work, Timer(row.retry_at_ms, row.seq, 0, TimerKind.RETRY))
 
 
 def _pause(work: Work, row: Invocation) -> None:
