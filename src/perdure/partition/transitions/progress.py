@@ -12,7 +12,7 @@ from perdure.model.records import AttachMessage, InvokeMessage, Progress, Signal
 from perdure.partition.lifecycle import arm, attempt_is_current, finish, tell
 from perdure.partition.promises import complete_promise, get_promise, peek_promise
 from perdure.partition.work import Work
-from perdure.store.rows import Invocation, Timer, TimerKind
+from perdure.store.rows import Invocation, StepFailures, Timer, TimerKind
 
 
 def progress(work: Work, record: Progress) -> None:
@@ -24,10 +24,11 @@ def progress(work: Work, record: Progress) -> None:
         return
     row = work.tables.edit(record.seq)
     row.failures = row.interruptions = 0
-    row.step_failures = None
     row.last_gain_at_ms = work.now_ms
     for entry in record.entries:
         if type(entry) is j.Completion:  # the result of a step, proposed by the attempt itself
+            if row.step_failures:
+                row.step_failures = _without(row.step_failures, entry.completion_id)
             tell(work, row, entry)
             continue
         work.tables.append_entry(row.seq, row.journal_length, work.now_ms, entry)
@@ -40,6 +41,11 @@ def progress(work: Work, record: Progress) -> None:
         output = record.entries[-1]
         assert type(output) is j.Output, "an ended attempt's last entry is its output"
         finish(work, row, output.result)
+
+
+def _without(failures: dict[int, StepFailures], step: int) -> dict[int, StepFailures] | None:
+    """Those of the other steps: what one step gains says nothing of another that fails beside it."""
+    return {other: count for other, count in failures.items() if other != step} or None
 
 
 def _set_state(work: Work, row: Invocation, entry: j.SetState) -> None:
