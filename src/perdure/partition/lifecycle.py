@@ -167,7 +167,7 @@ def tell(work: Work, row: Invocation, notification: Notification) -> None:
         if _awaited(row, notification):
             start(work, row)
     elif row.status is Status.PAUSED and type(notification) is Signal and notification.signal_id == CANCEL_SIGNAL:
-        row.attempts_failed = 0
+        row.attempts_failed = row.interruptions = 0
         start(work, row)
 
 
