@@ -42,6 +42,8 @@ from perdure.model.records import AttemptError
 from perdure.model.target import Target
 from perdure.sdk.app import App
 from perdure.sdk.attempt import Attempt
+from perdure.sdk.object import VirtualObject
+from perdure.sdk.service import Service
 
 STARTED_AT = 1_700_000_000_000
 INVOCATION = bytes(range(24))
@@ -114,6 +116,7 @@ class ScriptedDriver:
         self.crash_at: int | None = None
         """Stop once the journal has this many entries, as a crash does."""
         self.attempt: Attempt | None = None
+        self.outcome: Turn | None = None
         self._events = list(self.script.events)
         self._done_awakeables: list[Entry] = []
 
@@ -381,3 +384,42 @@ def cancel_signal() -> SendSignal:
 
 def commands(journal: list[Entry]) -> list[Entry]:
     return [entry for entry in journal if not is_notification(entry)]
+
+
+def drive(
+    function: Callable[..., Any],
+    body: bytes = b"",
+    *,
+    key: str | None = None,
+    shared: bool = False,
+    script: Script | None = None,
+    dev: bool = False,
+    run: bool = True,
+    **kwargs: Any,
+) -> ScriptedDriver:
+    """Run one function as a handler: of a service, or with a key of an object."""
+    if key is None:
+        service: Service | VirtualObject = Service("S")
+        service.handler(name="h")(function)
+    else:
+        service = VirtualObject("S")
+        service.handler(name="h", kind="shared" if shared else "exclusive")(function)
+    driver = ScriptedDriver(App([service], dev=dev), "S", "h", body, key=key, script=script, **kwargs)
+    if run:
+        driver.outcome = driver.run()
+    return driver
+
+
+def replayed(driver: ScriptedDriver) -> ScriptedDriver:
+    """A second attempt over the whole journal but its end, in the same app."""
+    again = ScriptedDriver(
+        driver.app,
+        driver.target.service,
+        driver.target.handler,
+        key=driver.target.key,
+        journal=driver.journal[:-1],
+        times=driver.times[:-1],
+        script=Script(state=driver.script.state, partial=driver.script.partial),
+    )
+    again.outcome = again.run()
+    return again

@@ -278,7 +278,5 @@ async def stateful(ctx: ObjectContext, text: str) -> list[object]:
 app = perdure.app([programs, cell])
 
 ALL: dict[str, tuple[str, str, str | None, bytes]] = {
-    name: ("Programs", name, None, b"")
-    for name in programs.handlers
-    if name != "callee"
+    name: ("Programs", name, None, b"") for name in programs.handlers if name != "callee"
 } | {"stateful": ("Cell", "stateful", "k", b'"t"')}

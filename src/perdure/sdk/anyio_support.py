@@ -62,7 +62,7 @@ def _order_child_scopes(scope_class: Any) -> None:
     initialise = scope_class.__init__
 
     @functools.wraps(initialise)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         initialise(self, *args, **kwargs)
         self._child_scopes = OrderedSet()
 

@@ -37,7 +37,7 @@ from perdure.sdk.futures import (
     Pending,
     cancelled_error,
 )
-from perdure.sdk.loop import DeterministicLoop, fail_with_exit
+from perdure.sdk.loop import DeterministicLoop
 
 if TYPE_CHECKING:
     from perdure.sdk.codec import Codec
@@ -367,7 +367,7 @@ class Attempt:
 
     def _refuse_wait(self, future: DurableFuture[Any]) -> None:
         if self._inert:
-            fail_with_exit(future)
+            dropping.fail_with_exit(future)
         elif self.take_cancel():
             future.fail(cancelled_error())
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from perdure.model.driver import C, Capability, Step
@@ -94,21 +94,62 @@ def drop(loop: DeterministicLoop) -> None:
 
 def _close(loop: DeterministicLoop, task: HandlerTask[Any]) -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]
-    coroutine: Any = task.get_coro()
     asyncio.tasks._enter_task(loop, task)
     try:
-        for _ in range(_CLOSE_TRIES):
-            try:
-                task.context.run(coroutine.close)
-            except RuntimeError as error:
-                if "ignored GeneratorExit" in str(error):
-                    continue
-                _log.debug("A finally block failed while its attempt was dropped", exc_info=True)
-            except BaseException:
-                _log.debug("A finally block failed while its attempt was dropped", exc_info=True)
-            break
+        task.context.run(_unwind, task.get_coro(), task._fut_waiter)  # type: ignore[attr-defined]
     finally:
         asyncio.tasks._leave_task(loop, task)
+
+
+def _unwind(coroutine: Any, waiter: asyncio.Future[Any] | None) -> None:
+    """Raise GeneratorExit where the coroutine waits, then close what is left.
+
+    Closing alone would not reach into an async generator that waits for something: its `finally` would be skipped.
+    """
+    leave = None
+    try:
+        if waiter is not None and not isinstance(waiter, asyncio.Task):
+            leave = fail_with_exit(waiter)
+            for _ in range(_CLOSE_TRIES):
+                coroutine.send(None)
+        for _ in range(_CLOSE_TRIES):
+            try:
+                coroutine.close()
+            except RuntimeError as error:
+                if "ignored GeneratorExit" not in str(error):
+                    raise
+            else:
+                break
+    except (StopIteration, GeneratorExit) as error:
+        error.__traceback__ = None
+    except BaseException:
+        _log.debug("A finally block failed while its attempt was dropped", exc_info=True)
+    finally:
+        if leave is not None:
+            # Its traceback would keep every frame, and what they hold, alive.
+            leave.__traceback__ = leave.__context__ = None
+
+
+def fail_with_exit(future: asyncio.Future[Any]) -> BaseException | None:
+    """Whoever waits for this goes on unwinding. None: it was done already."""
+    if future.done():
+        return None
+    leave = GeneratorExit()
+    future.set_exception(leave)
+    future._log_traceback = False
+    return leave
+
+
+def close_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    """Run what an async generator does when it is closed, as far as it goes without waiting."""
+    closing = generator.aclose()
+    try:
+        closing.send(None)
+        closing.close()
+    except (StopIteration, StopAsyncIteration, GeneratorExit):
+        pass
+    except BaseException:
+        _log.debug("A finally block failed while its attempt was dropped", exc_info=True)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from perdure.sdk import guards
+from perdure.sdk import dropping, guards
 from perdure.sdk.task import NUMBER_BITS, HandlerFuture, HandlerTask
 
 T = TypeVar("T")
@@ -295,7 +295,7 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
         self._number = future.number = self._number + 1
         if self._closed:
             # The attempt is being dropped: whoever waits goes on unwinding instead.
-            fail_with_exit(future)
+            dropping.fail_with_exit(future)
         return future
 
     def create_task(  # type: ignore[override]
@@ -355,11 +355,10 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
 
     def _finalize_asyncgen(self, generator: AsyncGenerator[Any, Any]) -> None:
         # Inside a turn it is a reference count that ended the generator, which every replay repeats; outside it is the
-        # collector's doing, or a drop, and the generator just goes.
-        if get_ident() == self._thread and not self._closed:
+        # collector's doing, and the generator just goes.
+        if get_ident() != self._thread:
+            return
+        if self._closed:
+            dropping.close_generator(generator)
+        else:
             self.create_task(generator.aclose())
-
-
-def fail_with_exit(future: asyncio.Future[Any]) -> None:
-    future.set_exception(GeneratorExit())
-    future._log_traceback = False
