@@ -11,6 +11,7 @@ The embedded engine's `Driver`. What always holds:
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import traceback
 from collections import deque
@@ -23,6 +24,7 @@ from perdure.invoker.requests import make_request
 from perdure.model import journal as j
 from perdure.model.driver import App, AttemptStart, AuthorAttempt, Capability, Step, Turn
 from perdure.model.errors import PerdureError
+from perdure.model.ids import format_invocation_id
 from perdure.model.limits import JOURNAL_ENTRIES_MAX
 from perdure.model.records import AttemptError, AttemptFailed, Progress, Suspended
 from perdure.model.target import HandlerKind
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from perdure.model.service import HandlerSpec
     from perdure.store.rows import Invocation
 
+_logger = logging.getLogger("perdure.invoker")
 C = TypeVar("C", bound=j.Command)
 
 CAPABILITIES = frozenset(Capability)
@@ -226,8 +229,8 @@ class LocalAttempt:
         command.request = make_request(
             spec,
             command.target,
-            headers=command.headers,
-            body=command.body,
+            headers=[],
+            body=b"",
             idempotency_key=command.idempotency_key,
             execute_at_ms=cast(j.OneWayCall, command).invoke_at_ms if one_way else 0,
             origin=j.Origin("service", self._start.invocation_id, self._start.target),
@@ -436,7 +439,18 @@ class LocalAttempt:
         exhausted = "pause" if park else policy.on_max_attempts
         record = AttemptFailed(partition, now_ms, seq, self.epoch, error, retry_at_ms, exhausted, counted)
         host.propose(record, awaited=True)
+        self._log_failure(record)
         self._finish()
+
+    def _log_failure(self, record: AttemptFailed) -> None:
+        who = f"{self._start.target} ({format_invocation_id(self._start.invocation_id)})"
+        if record.retry_at_ms is not None:
+            then = f"next attempt in {(record.retry_at_ms - record.at_ms) / 1000:.1f} s"
+        else:
+            then = "it is paused" if record.exhausted == "pause" else "it ends with this error"
+        _logger.warning("attempt %d of %s failed: %s; %s", self.epoch, who, record.error.message, then)
+        if record.error.stacktrace:
+            _logger.info("%s", record.error.stacktrace)
 
     def may_suspend(self) -> bool:
         """True when the handler waits, nothing of it runs and all that it asked has been applied."""

@@ -172,7 +172,7 @@ class Call(_Entry, tag=0x040D):
     idempotency_key: str | None = None
     name: str = ""
     request: InvokeRequest | None = None
-    """Filled by the invoker when the command is issued; not compared on replay."""
+    """Filled by the invoker when the command is issued, without the headers and body that stand here; not compared."""
 
 
 class OneWayCall(_Entry, tag=0x040E):
