@@ -119,7 +119,9 @@ class Script:
         name, epoch, why = words.next(), words.number(), words.text().decode()
         self._meet("attempt-failed", name)
         options = words.options
-        error = r.AttemptError(int(options.get("code", 500)), why, step=int(options["step"]) if "step" in options else None)
+        error = r.AttemptError(
+            int(options.get("code", 500)), why, step=int(options["step"]) if "step" in options else None
+        )
         what = words.next()
         retry_at_ms = words.number() if what == "retry" else None
         exhausted = "pause" if what == "retry" else what
@@ -225,4 +227,3 @@ def _split(words: list[str]) -> list[list[str]]:
         else:
             statements[-1].append(word)
     return statements
-

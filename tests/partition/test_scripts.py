@@ -28,5 +28,7 @@ def test_script(path: Path) -> None:
     if os.environ.get(REWRITE):
         path.write_text(actual)
     expected = path.read_text()
-    difference = "\n".join(difflib.unified_diff(expected.splitlines(), actual.splitlines(), "script", "now", lineterm=""))
+    difference = "\n".join(
+        difflib.unified_diff(expected.splitlines(), actual.splitlines(), "script", "now", lineterm="")
+    )
     assert actual == expected, f"{path.name} (rewrite with {REWRITE}=1):\n{difference}"

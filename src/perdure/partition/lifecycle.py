@@ -10,6 +10,7 @@ from perdure.model.journal import (
     Call,
     Caller,
     Completion,
+    Entry,
     Failure,
     Input,
     InvokeRequest,
@@ -21,6 +22,7 @@ from perdure.model.journal import (
 from perdure.model.records import KillMessage
 from perdure.model.target import HandlerKind
 from perdure.partition.actions import Accepted, ArmTimer, Completed, Notify, StartAttempt
+from perdure.partition.sizes import kept_bytes, payload_bytes, result_bytes
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, Status, Timer, TimerKind
 
@@ -61,16 +63,25 @@ def create(work: Work, request: InvokeRequest) -> None:
         tags=request.tags,
         memo=request.memo,
     )
-    row.journal_length = row.commands = 1
-    row.journal_bytes = len(request.body)
     tables.add(row)
-    tables.append_entry(seq, 0, work.now_ms, Input(request.headers, request.body))
+    row.commands = 1
+    append(work, row, Input(request.headers, request.body))
     work.actions.append(Accepted(request.invocation_id, False, request.execute_at_ms))
     if request.execute_at_ms > work.now_ms:
         row.status = Status.SCHEDULED
         arm(work, Timer(request.execute_at_ms, seq, 0, TimerKind.START))
     else:
         admit(work, row)
+
+
+def append(work: Work, row: Invocation, entry: Entry) -> None:
+    """The next entry of its journal, and nothing more."""
+    tables = work.tables
+    tables.append_entry(row.seq, row.journal_length, work.now_ms, entry)
+    row.journal_length += 1
+    if payload := payload_bytes(entry):
+        row.journal_bytes += payload
+        tables.add_bytes(payload)
 
 
 def _join(work: Work, seq: int, request: InvokeRequest) -> None:
@@ -155,11 +166,7 @@ def tell(work: Work, row: Invocation, notification: Notification) -> None:
 
     Only for invocations that have started and are not completed.
     """
-    work.tables.append_entry(row.seq, row.journal_length, work.now_ms, notification)
-    row.journal_length += 1
-    result = notification.result
-    if type(result) is bytes:
-        row.journal_bytes += len(result)
+    append(work, row, notification)
     if row.status is Status.INVOKED:
         if not row.retry_at_ms:
             work.actions.append(Notify(work.partition, row.seq, row.epoch, work.now_ms, notification))
@@ -196,6 +203,7 @@ def finish(work: Work, row: Invocation, result: Result) -> None:
         work.tables.drop_inbox(row.target.service, row.target.key or "", row.inbox_position)
     row.status = Status.COMPLETED
     row.result = result
+    work.tables.add_bytes(result_bytes(result))
     row.awaiting = None
     row.retry_at_ms = 0
     row.completed_at_ms = row.modified_at_ms = work.now_ms
@@ -223,7 +231,7 @@ def _retain(work: Work, row: Invocation) -> None:
     row.expires_at_ms = work.now_ms + kept_ms
     meta = work.tables.edit_meta()
     meta.finished += 1
-    meta.finished_bytes += row.journal_bytes
+    meta.finished_bytes += kept_bytes(row)
 
 
 def drop(work: Work, row: Invocation) -> None:

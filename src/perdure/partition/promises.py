@@ -12,6 +12,7 @@ from perdure.model.journal import (
     PeekPromise,
 )
 from perdure.partition.lifecycle import tell
+from perdure.partition.sizes import result_bytes
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, Promise
 
@@ -40,6 +41,7 @@ def complete_promise(work: Work, row: Invocation, entry: CompletePromise) -> Non
         tell(work, row, Completion(entry.completion_id, CompletionCode.COMPLETE_PROMISE, refusal))
         return
     work.tables.put_promise(service, key, entry.key, Promise(completed=True, result=entry.result))
+    work.tables.add_bytes(result_bytes(entry.result))
     tell(work, row, Completion(entry.completion_id, CompletionCode.COMPLETE_PROMISE, None))
     for caller in promise.waiting or ():
         work.answer(caller, entry.result)

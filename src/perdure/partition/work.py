@@ -8,6 +8,7 @@ from perdure.model.ids import partition_key, partition_of
 from perdure.model.journal import Caller, Completion, Result
 from perdure.model.records import CompletionMessage, Message
 from perdure.partition.actions import Action, Forward
+from perdure.partition.sizes import message_bytes
 from perdure.store.tables import Tables
 
 
@@ -40,6 +41,7 @@ class Work:
         outbox_seq = meta.outbox_next.get(target, 1)
         meta.outbox_next = {**meta.outbox_next, target: outbox_seq + 1}
         self.tables.put_outbox(target, outbox_seq, message)
+        self.tables.add_bytes(message_bytes(message))
         self.actions.append(Forward(self.partition, target, outbox_seq, message))
 
     def answer(self, caller: Caller, result: Result) -> None:

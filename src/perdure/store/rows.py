@@ -147,7 +147,7 @@ class PartitionMeta(msgspec.Struct, array_like=True, gc=False):
     """Per source partition: the sequence number of the last message applied."""
     finished: int = 0
     finished_bytes: int = 0
-    """Completed invocations that are still kept, and the size of their journals."""
+    """Completed invocations that are still kept, and what they take (estimate of the state machine)."""
 
 
 class Promise(msgspec.Struct, array_like=True, gc=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perdure.model.records import Forget
 from perdure.partition.lifecycle import drop, drop_journal
+from perdure.partition.sizes import kept_bytes
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, Status
 
@@ -17,8 +18,10 @@ def forget(work: Work, record: Forget) -> None:
         result_expires_at_ms = row.completed_at_ms + row.completion_retention_ms
         if row.expires_at_ms < result_expires_at_ms and work.now_ms < result_expires_at_ms and row.journal_length:
             row = work.tables.edit(seq)
-            work.tables.edit_meta().finished_bytes -= row.journal_bytes
+            meta = work.tables.edit_meta()
+            meta.finished_bytes -= kept_bytes(row)
             drop_journal(work, row)
+            meta.finished_bytes += kept_bytes(row)
             row.expires_at_ms = result_expires_at_ms
         else:
             forget_now(work, row)
@@ -28,5 +31,5 @@ def forget_now(work: Work, row: Invocation) -> None:
     """Drop a finished invocation that was kept so far."""
     meta = work.tables.edit_meta()
     meta.finished -= 1
-    meta.finished_bytes -= row.journal_bytes
+    meta.finished_bytes -= kept_bytes(row)
     drop(work, row)

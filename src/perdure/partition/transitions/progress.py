@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from perdure.model import journal as j
 from perdure.model.ids import BadId, parse_awakeable_id
 from perdure.model.records import AttachMessage, InvokeMessage, Progress, SignalMessage
-from perdure.partition.lifecycle import arm, attempt_is_current, finish, tell
+from perdure.partition.lifecycle import append, arm, attempt_is_current, finish, tell
 from perdure.partition.promises import complete_promise, get_promise, peek_promise
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, StepFailures, Timer, TimerKind
@@ -31,8 +33,7 @@ def progress(work: Work, record: Progress) -> None:
                 row.step_failures = _without(row.step_failures, entry.completion_id)
             tell(work, row, entry)
             continue
-        work.tables.append_entry(row.seq, row.journal_length, work.now_ms, entry)
-        row.journal_length += 1
+        append(work, row, entry)
         row.commands += 1
         effect = EFFECTS.get(type(entry))
         if effect is not None:
@@ -49,7 +50,6 @@ def _without(failures: dict[int, StepFailures], step: int) -> dict[int, StepFail
 
 
 def _set_state(work: Work, row: Invocation, entry: j.SetState) -> None:
-    row.journal_bytes += len(entry.value)
     work.tables.set_state(row.target.service, row.target.key or "", entry.key, entry.value)
 
 
@@ -79,7 +79,7 @@ def _sleep(work: Work, row: Invocation, entry: j.Sleep) -> None:
 def _call(work: Work, row: Invocation, entry: j.Call | j.OneWayCall) -> None:
     request = entry.request
     assert request is not None, "the invoker resolves a call before it proposes it"
-    row.journal_bytes += len(entry.body)
+    request = msgspec.structs.replace(request, headers=entry.headers, body=entry.body)
     work.send(work.home_of(request.invocation_id), InvokeMessage(request))
     code = j.CompletionCode.CALL_INVOCATION_ID
     tell(work, row, j.Completion(entry.invocation_id_completion_id, code, request.invocation_id))

@@ -1,0 +1,68 @@
+"""How many bytes things take, roughly: what the bound of a layer and the bound of retention count.
+
+Payloads are counted exactly, because they can be large; rows and entries by a typical size. Estimates are part of the
+state machine's behaviour: the same record gives the same number everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from perdure.model import journal as j
+from perdure.model import records as r
+from perdure.store.rows import Invocation
+
+_ROW_BYTES = 400
+_ENTRY_BYTES = 30
+
+_PAYLOAD: Mapping[type, str] = MappingProxyType(
+    {
+        j.Input: "body",
+        j.Output: "result",
+        j.SetState: "value",
+        j.GetEagerState: "value",
+        j.CompletePromise: "result",
+        j.Call: "body",
+        j.OneWayCall: "body",
+        j.SendSignal: "result",
+        j.CompleteAwakeable: "result",
+        j.Completion: "result",
+        j.Signal: "result",
+    }
+)
+
+
+def payload_bytes(entry: j.Entry) -> int:
+    """What a person or a handler put into the entry."""
+    field = _PAYLOAD.get(type(entry))
+    return 0 if field is None else result_bytes(getattr(entry, field))
+
+
+def result_bytes(result: bytes | j.Failure | list[str] | None) -> int:
+    match result:
+        case None:
+            return 0
+        case bytes():
+            return len(result)
+        case j.Failure():
+            return len(result.message)
+        case _:
+            return sum(map(len, result))
+
+
+def message_bytes(message: r.Message) -> int:
+    match message:
+        case r.InvokeMessage():
+            return len(message.request.body)
+        case r.CompletionMessage():
+            return result_bytes(message.completion.result)
+        case r.SignalMessage():
+            return result_bytes(message.result)
+        case _:
+            return 0
+
+
+def kept_bytes(row: Invocation) -> int:
+    """What a finished invocation takes until it is forgotten: its row, its result, and what is left of its journal."""
+    return _ROW_BYTES + _ENTRY_BYTES * row.journal_length + row.journal_bytes + result_bytes(row.result)
