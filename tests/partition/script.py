@@ -15,6 +15,7 @@ from pathlib import Path
 
 from perdure.model import journal as j
 from perdure.model import records as r
+from perdure.partition.actions import Action
 from perdure.store.rows import Status
 
 from .names import Names
@@ -39,6 +40,7 @@ class Script:
         self.cells: set[tuple[str, str]] = set()
         """(record, status of the invocation it was about), as the script met them."""
         self.records: list[r.Record] = []
+        self.actions: list[Action] = []
         self._keys: set[tuple[str, str]] = set()
         self._promises: set[str] = set()
         self._facts: Facts = facts(self.world, self.names, self._keys, self._promises)
@@ -67,6 +69,7 @@ class Script:
         record = self._parse(head, rest)
         self.records.append(record)
         actions = self.world.apply(record)
+        self.actions.extend(actions)
         before, self._facts = self._facts, facts(self.world, self.names, self._keys, self._promises)
         told = [f"-> {show_action(action, self.names)}" for action in actions]
         return told + changes(before, self._facts) or ["(nothing)"]
