@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from perdure.sdk.object import VirtualObject as VirtualObject
     from perdure.sdk.retry import InvocationRetryPolicy as InvocationRetryPolicy
     from perdure.sdk.runtime import current_context as current_context
+    from perdure.sdk.scoped import ScopedContext as ScopedContext
     from perdure.sdk.service import Service as Service
     from perdure.sdk.steps import RunOptions as RunOptions
     from perdure.sdk.workflow import Workflow as Workflow
@@ -68,6 +69,7 @@ _WHERE = {
     "RestateLoggingFilter": "logging:RestateLoggingFilter",
     "RetryableError": "errors:RetryableError",
     "RunOptions": "steps:RunOptions",
+    "ScopedContext": "scoped:ScopedContext",
     "SdkInternalBaseException": "errors:SdkInternalBaseException",
     "SendHandle": "futures:SendHandle",
     "Sent": "perdure.embedded:Sent",
@@ -109,6 +111,7 @@ __all__ = [
     "RestateLoggingFilter",
     "RetryableError",
     "RunOptions",
+    "ScopedContext",
     "SdkInternalBaseException",
     "SendHandle",
     "Sent",

@@ -15,6 +15,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from uuid import UUID
 
 from perdure.sdk.futures import DurableCallFuture, DurableFuture, DurableSleepFuture, SendHandle
+from perdure.sdk.scoped import ScopedContext
 from perdure.sdk.serde import DEFAULT_SERDE, Serde
 from perdure.sdk.steps import DEFAULT_OPTIONS, RunOptions
 
@@ -318,6 +319,10 @@ class Context(abc.ABC):
     def reject_signal(self, invocation_id: str, name: str, failure_message: str, failure_code: int = 500) -> None: ...
 
     @abc.abstractmethod
+    def scope(self, scope: str) -> ScopedContext:
+        """Make calls within a scope. Errors: CapabilityError where the engine has none."""
+
+    @abc.abstractmethod
     def cancel_invocation(self, invocation_id: str) -> None:
         """Ask another invocation to end."""
 
@@ -408,7 +413,7 @@ class DurablePromise(abc.ABC, Generic[T]):
 
     __slots__ = ("name", "serde")
 
-    def __init__(self, name: str, serde: Serde[T]) -> None:
+    def __init__(self, name: str, serde: Serde[T] = DEFAULT_SERDE) -> None:
         self.name = name
         self.serde = serde
 

@@ -1,7 +1,7 @@
 """Dev mode: what a handler's body uses that differs from replay to replay is flagged, with file, line and counterpart.
 
-Raw clocks and randomness raise no audit event, so a profile hook sees them while a turn runs; files, sockets and blocking
-sleeps raise one, so an audit hook does. Only calls made by user code in a body count: steps run outside turns, and the
+Raw clocks, sleeps and randomness raise no audit event, so a profile hook sees them while a turn runs; files, sockets and
+processes raise one, so an audit hook does. Only calls made by user code in a body count: steps run outside turns, and the
 standard library may look at the clock for itself. Each place is flagged once.
 """
 
@@ -36,6 +36,7 @@ _BUILTINS: dict[Any, tuple[str, str]] = {
     time.time_ns: ("time.time_ns()", _CLOCK),
     time.monotonic: ("time.monotonic()", _CLOCK),
     time.perf_counter: ("time.perf_counter()", _CLOCK),
+    time.sleep: ("time.sleep()", "`await ctx.sleep(...)`"),
     os.urandom: ("os.urandom()", _STEP),
 }
 _FUNCTIONS: dict[CodeType, tuple[str, str]] = {
@@ -54,7 +55,6 @@ _AUDITED = {
     "socket.getaddrinfo": "a name look-up",
     "subprocess.Popen": "starting a process",
     "os.system": "starting a process",
-    "time.sleep": "time.sleep()",
 }
 _QUIET = ("importlib", "linecache", "traceback", "logging", "warnings", "tokenize")
 """Parts of the standard library that open files on behalf of nobody."""

@@ -51,6 +51,7 @@ from perdure.sdk.futures import (
 )
 from perdure.sdk.handler import handler_of
 from perdure.sdk.promises import Promise
+from perdure.sdk.scoped import ScopedContext
 from perdure.sdk.serde import BYTES, DEFAULT_SERDE, JSON, Serde, chosen
 from perdure.sdk.state import RecordedCommands, StateView, plan_keys, plan_read
 from perdure.sdk.steps import (
@@ -316,6 +317,10 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
         _refuse_scope(scope, limit_key)
         target = Target(service, key, handler)
         return self._send(target, self._encode(BYTES, arg), send_delay, idempotency_key, headers)
+
+    def scope(self, scope: str) -> ScopedContext:
+        _refuse_scope(scope, None)
+        raise AssertionError("not reached")
 
     def _call_handler(
         self,

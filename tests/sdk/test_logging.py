@@ -1,0 +1,40 @@
+"""Log lines of a handler's body appear once, not once per replay."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+import perdure
+from perdure import Context
+
+from .driver import drive, replayed
+
+logger = perdure.getLogger("tests.sdk.quiet")
+
+
+async def test_lines_of_replayed_work_are_silent(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(ctx: Context) -> None:
+        logger.info("started")
+        await ctx.run("step", lambda: logger.info("in the step"))
+        logger.info("after the step")
+
+    with caplog.at_level(logging.INFO, "tests.sdk.quiet"):
+        driver = drive(handler)
+        assert caplog.messages == ["started", "in the step", "after the step"]
+        caplog.clear()
+        replayed(driver)
+        assert caplog.messages == ["after the step"]
+
+
+async def test_lines_outside_handlers_pass(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "tests.sdk.quiet"):
+        logger.info("outside")
+    assert caplog.messages == ["outside"]
+
+
+async def test_one_filter_per_logger() -> None:
+    assert perdure.getLogger("tests.sdk.quiet") is logger
+    assert len(logger.filters) == 1
+    assert perdure.logging.RestateLoggingFilter is perdure.RestateLoggingFilter

@@ -1,0 +1,132 @@
+"""Values to bytes and back, by annotation."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import subprocess
+import sys
+import uuid
+from typing import Any, Optional, TypedDict, Union
+
+import msgspec
+import pydantic
+import pytest
+
+from perdure.sdk.serde import BYTES, JSON, DefaultSerde, MsgspecJsonSerde, PydanticJsonSerde, json_schema, serde_for
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    at: datetime.date = datetime.date(2020, 1, 1)
+
+
+class Struct(msgspec.Struct):
+    x: int
+
+
+@dataclasses.dataclass
+class Data:
+    x: int
+    inner: list[Struct]
+
+
+class Typed(TypedDict):
+    x: int
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (int, 3),
+        (int, 2**80),
+        (float, 1.5),
+        (str, "ü"),
+        (bool, True),
+        (dict, {"a": [1, None]}),
+        (list[int], [1, 2]),
+        (tuple[int, str], (1, "a")),
+        (set[int], {1, 2}),
+        (Optional[int], 4),
+        (Union[int, str], "x"),
+        (Struct, Struct(1)),
+        (Data, Data(1, [Struct(2)])),
+        (Typed, Typed(x=1)),
+        (Colour, Colour.RED),
+        (uuid.UUID, uuid.UUID(int=7)),
+        (datetime.datetime, datetime.datetime(2026, 1, 2, 3, tzinfo=datetime.UTC)),
+        (decimal.Decimal, decimal.Decimal("1.10")),
+        (Model, Model(name="a")),
+        (list[Model], [Model(name="a")]),
+        (Optional[Model], Model(name="a")),
+        (dict[str, Model], {"k": Model(name="b")}),
+        (bytes, b"\x00\xff"),
+    ],
+)
+def test_a_value_comes_back_as_its_type(annotation: Any, value: Any) -> None:
+    serde = serde_for(annotation)
+    data = serde.serialize(value)
+    assert isinstance(data, bytes)
+    back = serde.deserialize(data)
+    assert back == value and type(back) is type(value)
+
+
+@pytest.mark.parametrize("annotation", [int, Struct, Model, bytes, None, Any])
+def test_none_is_no_bytes(annotation: Any) -> None:
+    serde = serde_for(annotation)
+    assert serde.serialize(None) == b""
+    assert serde.deserialize(b"") == (b"" if annotation is bytes else None)
+
+
+def test_which_serde_serves_a_type() -> None:
+    assert serde_for(bytes) is BYTES
+    assert serde_for(None) is JSON
+    assert isinstance(serde_for(Struct), MsgspecJsonSerde)
+    assert isinstance(serde_for(list[Model]), PydanticJsonSerde)
+    assert serde_for(Struct) is serde_for(Struct)
+
+
+def test_a_type_nobody_knows_stays_plain_json_and_fails_loudly_when_written() -> None:
+    class Opaque:
+        pass
+
+    with pytest.raises(NotImplementedError, match="Opaque"):
+        serde_for(Opaque).serialize(Opaque())
+
+
+def test_untyped_values_of_rich_types_are_written() -> None:
+    assert JSON.serialize({"m": Model(name="a"), "d": Data(1, [])}) == (
+        b'{"m":{"name":"a","at":"2020-01-01"},"d":{"x":1,"inner":[]}}'
+    )
+
+
+def test_json_that_does_not_fit_names_the_field() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.x"):
+        serde_for(Struct).deserialize(b'{"x":"a"}')
+    with pytest.raises(pydantic.ValidationError, match="name"):
+        serde_for(Model).deserialize(b"{}")
+
+
+def test_schemas() -> None:
+    assert json_schema(Struct)["$defs"]["Struct"]["required"] == ["x"]  # type: ignore[index]
+    assert json_schema(Model)["properties"]["name"] == {"title": "Name", "type": "string"}  # type: ignore[index]
+    assert json_schema(int) == {"type": "integer"}
+    assert json_schema(None) is None and json_schema(bytes) is None
+
+
+def test_the_default_serde_with_a_type() -> None:
+    assert DefaultSerde[Any]().with_maybe_type(Struct).deserialize(b'{"x":1}') == Struct(1)
+
+
+def test_nothing_here_imports_pydantic_or_pickles_values() -> None:
+    code = (
+        "import perdure, sys; perdure.Service; perdure.app; perdure.Context; perdure.gather; perdure.getLogger;"
+        "print([name for name in ('pydantic', 'uvicorn', 'starlette', 'apsw', 'anyio') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
