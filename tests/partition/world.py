@@ -33,7 +33,7 @@ class World:
             if isinstance(action, Forward):
                 self.forwarded[action.partition, action.target, action.outbox_seq] = action.message
         check_record(record, tables)
-        check_partition(tables, range(1, tables.meta.next_seq))
+        check_partition(tables, range(1, tables.meta.next_seq), self.partitions)
         return actions
 
     def deliver(self, source: int, target: int, outbox_seq: int, at_ms: int) -> list[Action]:

@@ -7,14 +7,17 @@ at everything that is handed to it, at checkpoints and at the end of a test.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from perdure.model import journal as j
 from perdure.model import records as r
 from perdure.model.errors import PerdureError
 from perdure.model.target import HandlerKind
-from perdure.store.rows import Invocation, Status, TimerKind
+from perdure.partition.sizes import kept_bytes, payload_bytes
+from perdure.store.rows import Invocation, Status, Timer, TimerKind
 from perdure.store.tables import Tables
 
+_PARTITION = "partition"
 _STARTED = (Status.INVOKED, Status.SUSPENDED, Status.PAUSED)
 
 
@@ -30,23 +33,55 @@ def check_record(record: r.Record, tables: Tables) -> None:
         check_invocation(tables, seq)
 
 
-def check_partition(tables: Tables, seqs: Iterable[int]) -> None:
-    """Check these invocations and every timer of the partition. Errors: InvariantBroken."""
+def check_partition(tables: Tables, seqs: Iterable[int], partitions: int = 1) -> None:
+    """Check the whole partition; `seqs` are all its invocations (and may name some that are gone).
+
+    Errors: InvariantBroken.
+    """
+    finished = finished_bytes = 0
     for seq in seqs:
         check_invocation(tables, seq)
+        row = tables.invocation(seq)
+        if row is not None and row.status is Status.COMPLETED:
+            finished += 1
+            finished_bytes += kept_bytes(row)
+    meta = tables.meta
+    counts = f"{finished} finished invocations of {finished_bytes} bytes, another number than it counts"
+    agree = (meta.finished, meta.finished_bytes) == (finished, finished_bytes)
+    _hold(agree, tables.partition, counts, _PARTITION)
+    _check_timers(tables)
+    for target in range(partitions):
+        _check_outbox(tables, target)
+
+
+def _check_timers(tables: Tables) -> None:
     after = (0, 0, 0)
     while timers := tables.timers_after(after, 1000):
         for timer in timers:
             row = tables.invocation(timer.seq)
-            _hold(row is not None and row.status is not Status.COMPLETED, timer.seq, "a timer of no live invocation")
+            _hold(row is not None and row.status is not Status.COMPLETED, timer.seq, "a timer and is not alive")
             assert row is not None
-            if timer.kind is TimerKind.SLEEP:
-                _hold(
-                    (timer.wake_at_ms, timer.completion_id) in (row.timers or ()),
-                    timer.seq,
-                    "a sleep it knows nothing of",
-                )
+            _hold(_is_due(row, timer), timer.seq, "a timer it knows nothing of")
         after = timers[-1].key
+
+
+def _is_due(row: Invocation, timer: Timer) -> bool:
+    match timer.kind:
+        case TimerKind.SLEEP:
+            return (timer.wake_at_ms, timer.completion_id) in (row.timers or ())
+        case TimerKind.START:
+            return row.status is Status.SCHEDULED and row.execute_at_ms == timer.wake_at_ms
+        case TimerKind.RETRY:
+            return row.retry_at_ms == timer.wake_at_ms
+        case _:
+            assert_never(timer.kind)
+
+
+def _check_outbox(tables: Tables, target: int) -> None:
+    following = tables.meta.outbox_next.get(target, 1)
+    numbers = [outbox_seq for outbox_seq, _ in tables.outbox(target, 0, 1 << 30)]
+    dense = numbers == list(range(following - len(numbers), following))
+    _hold(dense, tables.partition, f"an outbox to {target} with a gap", _PARTITION)
 
 
 def check_invocation(tables: Tables, seq: int) -> None:
@@ -62,11 +97,15 @@ def check_invocation(tables: Tables, seq: int) -> None:
         _hold(tables.timer((wake_at_ms, seq, completion_id)) is not None, seq, "a sleep without its timer")
     if row.retry_at_ms:
         _hold(tables.timer((row.retry_at_ms, seq, 0)) is not None, seq, "a next attempt without its timer")
+    if row.status is Status.SCHEDULED:
+        _hold(tables.timer((row.execute_at_ms, seq, 0)) is not None, seq, "a start in the future without its timer")
 
 
 def _check_journal(tables: Tables, row: Invocation) -> None:
     journal = tables.journal(row.seq)
     _hold(len(journal.entries) == len(journal.times) == row.journal_length, row.seq, "a journal of another length")
+    payload = sum(map(payload_bytes, journal.entries))
+    _hold(payload == row.journal_bytes, row.seq, "a journal of another size")
     commands = sum(1 for entry in journal.entries if not isinstance(entry, j.Completion | j.Signal))
     _hold(commands == row.commands, row.seq, "another number of commands")
     if journal.entries:
@@ -113,11 +152,27 @@ def _touched(record: r.Record, tables: Tables) -> list[int]:
             found = tables.find(record.request.invocation_id)
         case r.DeliverSignal() | r.Kill() | r.Cancel() | r.Resume() | r.Pause() | r.Purge():
             found = tables.find(record.invocation_id)
-        case _:
+        case r.Deliver():
+            found = _told(record.message, tables)
+        case r.Lead() | r.OutboxDelivered():
             return []
+        case _:
+            assert_never(record)
     return [] if found is None else [found]
 
 
-def _hold(condition: bool, seq: int, what: str) -> None:
+def _told(message: r.Message, tables: Tables) -> int | None:
+    match message:
+        case r.CompletionMessage():
+            return message.seq
+        case r.InvokeMessage():
+            return tables.find(message.request.invocation_id)
+        case _:
+            return tables.find(message.invocation_id)
+
+
+def _hold(condition: bool, number: int, what: str, subject: str = "invocation") -> None:
     if not condition:
-        raise InvariantBroken(f"invocation {seq} has {what}.", "Keep the data directory and report it: this is a bug.")
+        raise InvariantBroken(
+            f"{subject} {number} has {what}.", "Keep the data directory and report it: this is a bug."
+        )
