@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -146,7 +147,7 @@ class Worker:
 
 
 class Lab:
-    def __init__(self, directory: Path, seed: int, cycles: int) -> None:
+    def __init__(self, directory: Path, seed: int, cycles: int, settings: Mapping[str, object] | None = None) -> None:
         self.report = Report(seed)
         self._cycles = cycles
         self._rng = random.Random(seed)
@@ -157,7 +158,7 @@ class Lab:
             self._data,
             directory=ROOT,
             environment={"CRASH_TRACE": str(self._trace.path)},
-            settings={"retry_initial_interval": "50ms", "partitions": 2},
+            settings={"retry_initial_interval": "50ms", "partitions": 2, **(settings or {})},
         )
         self._recorded = RecordedResults(self._data / "log")
         caller = self._server.ingress(timeout_s=PATIENCE_S)
@@ -187,10 +188,11 @@ class Lab:
             try:
                 for _ in range(self._cycles):
                     self._one_cycle()
+            except BaseException:
+                self._caller.give_up.set()
+                raise
             finally:
                 self._stop.set()
-                if not self._server.running:
-                    self._server.start()
             for done in [*working, approving]:
                 done.result()
 
@@ -206,8 +208,12 @@ class Lab:
         self._server.check_alive()
         self._server.kill()
         self.report.cycles += 1
-        self._recorded.read_on()
+        self.while_down(self._data / "log")
         self._server.start()
+
+    def while_down(self, log: Path) -> None:
+        """Called after each kill, with the log as the dead process left it."""
+        self._recorded.read_on()
 
     def _approve(self) -> None:
         """Resolve every awakeable that a step has published, twice: only the first word counts."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from perdure.env.files import SystemFiles
+from perdure.log.verify import verify
 from tests.crash.lab import Lab
 
 CYCLES = 100
@@ -25,6 +27,28 @@ def test_a_hundred_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert report.cycles == CYCLES
     assert min(report.by_kind[kind] for kind in KINDS) > 0, "every kind of work was part of it"
     assert report.killed_in_recovery > 0
+
+
+class LosesTheEndOfTheLog(Lab):
+    """As if the disk had acknowledged what it did not keep: the last quarter of the log is gone after each kill."""
+
+    def while_down(self, log: Path) -> None:
+        super().while_down(log)
+        last = verify(SystemFiles(), log).segments[-1]
+        lost_from = last.used_bytes * 3 // 4
+        with (log / last.name).open("r+b") as file:
+            file.seek(lost_from)
+            file.write(b"\0" * (last.segment_bytes - lost_from))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_lab_sees_what_a_lying_disk_loses(tmp_path: Path) -> None:
+    # Without checkpoints, which would let the node itself refuse a log that ends before them.
+    report = LosesTheEndOfTheLog(tmp_path, seed=1, cycles=3, settings={"checkpoint_interval": "1h"}).run()
+    lost = [fault for fault in report.faults if "404" in fault]
+    again = [fault for fault in report.faults if "ran again" in fault]
+    assert lost and again
 
 
 KINDS = (

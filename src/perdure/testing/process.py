@@ -137,6 +137,8 @@ class Caller:
 
     port: int
     timeout_s: float = 60.0
+    give_up: threading.Event = field(default_factory=threading.Event)
+    """Set by whoever knows that no answer will come."""
     _local: threading.local = field(default_factory=threading.local)
 
     def try_once(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -170,7 +172,7 @@ class Caller:
         """
         deadline = time.monotonic() + self.timeout_s
         last: object = "nothing"
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self.give_up.is_set():
             try:
                 answer = self.try_once(method, path, body, headers)
             except (OSError, http.client.HTTPException) as error:
