@@ -67,6 +67,7 @@ class Stream:
         number = done + 1
         tables.append_entry(seq, row.journal_length, self.now_ms, Run(number, "step"))
         tables.append_entry(seq, row.journal_length + 1, self.now_ms, Completion(number, CompletionCode.RUN, PAYLOAD))
+        tables.add_bytes(len(PAYLOAD))
         row.journal_length += 2
         row.commands += 1
         row.last_gain_at_ms = self.now_ms

@@ -41,6 +41,8 @@ BATCH_LINGER_MS = 5
 # Store
 LAYER_BYTES_MAX = 64 * MIB
 """Changes collected in memory before a checkpoint is due; at twice this, proposals wait."""
+CLEAN_LAYER_BYTES_MAX = 16 * MIB
+"""A layer that has been written is kept as a cache up to this size; a larger one is let go at once."""
 CHECKPOINT_INTERVAL_MS = 1_000
 SQLITE_CACHE_BYTES = 32 * MIB
 

@@ -1,13 +1,13 @@
 """Rows as bytes: msgpack, and a CRC beside each, because SQLite checks none of its pages.
 
-A row that fails its CRC, does not decode, or is not the row its key names is refused by table and key; nothing is
-returned that was not written.
+The CRC covers the row's key and its content, so a row that was damaged, or that stands under another row's key, is refused
+by table and key; nothing is returned that was not written.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -16,9 +16,15 @@ from perdure.store.errors import RowCorrupt
 from perdure.store.rows import Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Timer
 
 T = TypeVar("T")
+Value: TypeAlias = int | str | bytes
+Key: TypeAlias = tuple[Value, ...]
 
 encode = msgspec.msgpack.Encoder().encode
-crc32 = zlib.crc32
+
+
+def row_crc(key: Key, content: bytes = b"") -> int:
+    """CRC-32 over the key columns as a msgpack array, then the row."""
+    return zlib.crc32(content, zlib.crc32(encode(key)))
 
 
 class RowDecoder(Generic[T]):
@@ -28,29 +34,35 @@ class RowDecoder(Generic[T]):
         self._table = table
         self._decoder: msgspec.msgpack.Decoder[object] = msgspec.msgpack.Decoder(cast("type[object]", row_type))
 
-    def __call__(self, blob: bytes, crc: int, key: object) -> T:
-        if crc32(blob) != crc:
-            raise corrupt(self._table, key, "its checksum does not match")
+    def __call__(self, blob: object, crc: object, key: Key) -> T:
+        content = checked(self._table, blob, crc, key)
         try:
-            return cast(T, self._decoder.decode(blob))
-        except (msgspec.DecodeError, ValueError) as error:
+            return cast(T, self._decoder.decode(content))
+        except ValueError as error:  # msgspec's errors, and text that is no UTF-8
             raise corrupt(self._table, key, f"it does not decode ({error})") from error
 
 
-def corrupt(table: str, key: object, why: str) -> RowCorrupt:
+def checked(table: str, blob: object, crc: object, key: Key) -> bytes:
+    """The content of a row that is what it was when it was written. Errors: RowCorrupt."""
+    # Damage can change the type of a column too.
+    if type(blob) is not bytes or row_crc(key, blob) != crc:
+        raise corrupt(table, key, "its checksum does not match")
+    return blob
+
+
+def checked_number(table: str, number: object, crc: object, key: Key) -> int:
+    """The same for a row whose content is one integer."""
+    if type(number) is not int or row_crc((*key, number)) != crc:
+        raise corrupt(table, key, "its checksum does not match")
+    return number
+
+
+def corrupt(table: str, key: Key, why: str) -> RowCorrupt:
+    shown = ", ".join(part.hex() if isinstance(part, bytes) else repr(part) for part in key)
     return RowCorrupt(
-        f"Row {key!r} of table {table} is damaged: {why}.",
+        f"Row ({shown}) of table {table} is damaged: {why}.",
         "Stop the node and restore the data directory, or rebuild the store from a complete log.",
     )
-
-
-def number_crc(*numbers: int) -> int:
-    """CRC of a row that is only integers."""
-    return crc32(repr(numbers).encode())
-
-
-def id_crc(invocation_id: bytes, seq: int) -> int:
-    return crc32(invocation_id, seq & 0xFFFFFFFF)
 
 
 decode_invocation: RowDecoder[Invocation] = RowDecoder("invocation", Invocation)

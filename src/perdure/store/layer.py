@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Container, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from perdure.model.records import Message
 from perdure.store.rows import Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Timer
@@ -44,7 +44,7 @@ class Layer:
         self.invocations: dict[int, Invocation | None] = {}
         self.ids: dict[bytes, int | None] = {}
         self.fresh: set[int] = set()
-        """Invocations added in this layer: forgetting one leaves no trace."""
+        """Invocations of which nothing lies below, neither row nor id: forgetting one leaves no trace."""
         self.chunks: dict[int, JournalChunk] = {}
         self.dropped_journals: set[int] = set()
         """Journals whose chunks below this layer are gone."""
@@ -68,6 +68,23 @@ class Layer:
             + sum(len(outbox.messages) for outbox in self.outboxes.values())
             + sum(len(overlay.values) for overlay in self.promises.values())
         )
+
+    def empty(self) -> None:
+        """Let go of everything, piece by piece: a large dict that dies at once holds the interpreter lock for its time.
+
+        For a layer that nobody reads any more.
+        """
+        self.meta = None
+        tables: list[dict[Any, Any]] = [self.invocations, self.ids, self.chunks, self.key_queues, self.inbox]
+        tables += [
+            self.timers.rows,
+            self.states,
+            self.promises,
+            *(outbox.messages for outbox in self.outboxes.values()),
+        ]
+        for table in tables:
+            while table:
+                table.popitem()
 
 
 class Overlay(Generic[V]):

@@ -10,6 +10,7 @@ from typing import cast
 
 import apsw
 
+from perdure.store.codec import checked_number, row_crc
 from perdure.store.errors import PartitionsDiffer, StoreTooNew, StoreUnreadable
 
 SCHEMA_VERSION = 1
@@ -20,7 +21,7 @@ BUSY_MS = 10_000
 STATEMENTS_CACHED = 64
 
 _TABLES = """
-CREATE TABLE store (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE store (name TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE partition_meta (partition INTEGER PRIMARY KEY, row BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE invocation (
   partition INTEGER, seq INTEGER, status INTEGER NOT NULL, expires_at_ms INTEGER NOT NULL,
@@ -64,7 +65,7 @@ def open_writer(path: str | None, partitions: int, cache_bytes: int, vfs: str | 
     try:
         connection = _connect(path or ":memory:", apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
     except apsw.Error as error:
-        raise _unreadable(where, error) from error
+        raise unreadable(where, error) from error
     try:
         # The journal mode first: reading it is also what recovers a WAL left behind by a crash.
         connection.pragma("journal_mode", "WAL")
@@ -75,7 +76,7 @@ def open_writer(path: str | None, partitions: int, cache_bytes: int, vfs: str | 
         _check_or_create(connection, partitions, where)
     except apsw.Error as error:
         connection.close(True)
-        raise _unreadable(where, error) from error
+        raise unreadable(where, error) from error
     except BaseException:
         connection.close(True)
         raise
@@ -90,12 +91,23 @@ def open_reader(path: str, cache_bytes: int, vfs: str | None) -> apsw.Connection
         connection.pragma("wal_autocheckpoint", 0)
         _settle(connection, cache_bytes)
     except apsw.Error as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return connection
 
 
 def applied_lsn(connection: apsw.Connection) -> int:
     return _number(connection, "applied_lsn")
+
+
+def put_applied_lsn(connection: apsw.Connection, lsn: int) -> None:
+    _put_number(connection, "applied_lsn", lsn)
+
+
+def unreadable(where: str, error: apsw.Error) -> StoreUnreadable:
+    return StoreUnreadable(f"The store {where} cannot be read: {type(error).__name__}: {error}.", _RESTORE)
+
+
+_RESTORE = "Restore the data directory, or move the file away to rebuild it when the log is complete."
 
 
 def _connect(path: str, flags: int, vfs: str | None) -> apsw.Connection:
@@ -117,11 +129,7 @@ def _check_or_create(connection: apsw.Connection, partitions: int, where: str) -
             "Start it with the release that wrote it, or a later one.",
         )
     if version == 0:
-        # One transaction, so that a crash leaves either no table or all of them with their version.
-        with connection:
-            connection.execute(_TABLES)
-            connection.execute("INSERT INTO store VALUES ('partitions', ?), ('applied_lsn', 0)", (partitions,))
-            connection.pragma("user_version", SCHEMA_VERSION)
+        _create(connection, partitions, where)
     held = _number(connection, "partitions")
     if held != partitions:
         raise PartitionsDiffer(
@@ -130,15 +138,24 @@ def _check_or_create(connection: apsw.Connection, partitions: int, where: str) -
         )
 
 
+def _create(connection: apsw.Connection, partitions: int, where: str) -> None:
+    if connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
+        raise StoreUnreadable(f"The file {where} is a database of another program.", _RESTORE)
+    # One transaction, so that a crash leaves either no table or all of them with their version.
+    with connection:
+        connection.execute(_TABLES)
+        _put_number(connection, "partitions", partitions)
+        _put_number(connection, "applied_lsn", 0)
+        connection.pragma("user_version", SCHEMA_VERSION)
+
+
 def _number(connection: apsw.Connection, name: str) -> int:
-    rows = connection.execute("SELECT value FROM store WHERE name = ?", (name,)).fetchall()
+    rows = connection.execute("SELECT value, crc FROM store WHERE name = ?", (name,)).fetchall()
     if not rows:
         raise StoreUnreadable(f"The store has no '{name}': it was not written by perdure, or is damaged.", _RESTORE)
-    return cast(int, rows[0][0])
+    return checked_number("store", rows[0][0], rows[0][1], (name,))
 
 
-_RESTORE = "Restore the data directory, or move the file away to rebuild it when the log is complete."
-
-
-def _unreadable(where: str, error: apsw.Error) -> StoreUnreadable:
-    return StoreUnreadable(f"The store {where} cannot be read: {type(error).__name__}: {error}.", _RESTORE)
+def _put_number(connection: apsw.Connection, name: str, value: int) -> None:
+    crc = row_crc((name, value))
+    connection.execute("INSERT OR REPLACE INTO store VALUES (?, ?, ?)", (name, value, crc))

@@ -11,30 +11,28 @@ Contract:
 from __future__ import annotations
 
 from copy import copy
-from typing import TypeVar
 
 from perdure.model.journal import Entry
 from perdure.model.records import Message
+from perdure.store.codec import corrupt
 from perdure.store.database import Database
-from perdure.store.layer import Layer, ObjectKey, OutboxLayer, Overlay, TimerKey
+from perdure.store.layer import Layer, OutboxLayer, Overlay, TimerKey
 from perdure.store.rows import Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Status, Timer
 
-V = TypeVar("V")
-
-# Rough sizes in memory, for the bound of a layer; payloads are added where they can be large.
+# What rows take in memory, roughly: the measure of a layer's bound. The state machine adds the payloads, which it measures.
 _ROW_BYTES = 700
-_ENTRY_BYTES = 150
+_ENTRY_BYTES = 120
 _SMALL_BYTES = 200
 
 
 class Tables:
     """Shapes: `layers` from the newest to the oldest: active, then frozen and clean where there are any."""
 
-    __slots__ = ("_active", "_database", "_meta", "bytes", "layers", "partition")
+    __slots__ = ("_active", "_meta", "bytes", "database", "layers", "partition")
 
     def __init__(self, partition: int, database: Database) -> None:
         self.partition = partition
-        self._database = database
+        self.database = database
         self._active = Layer()
         self.layers: tuple[Layer, ...] = (self._active,)
         self._meta = database.meta() or PartitionMeta()
@@ -51,9 +49,12 @@ class Tables:
         self.bytes = 0
         return frozen
 
-    def written(self) -> None:
-        """The frozen layer is in SQLite: keep it as the cache, and let the one before go."""
-        self.layers = self.layers[:2]
+    def written(self, *, keep: bool) -> list[Layer]:
+        """The frozen layer is in SQLite: with `keep` it stays as the cache. Returns the layers that nobody reads any more."""
+        kept = 2 if keep else 1
+        gone = self.layers[kept:]
+        self.layers = self.layers[:kept]
+        return list(gone)
 
     # --- meta -------------------------------------------------------------------------------------------------------------
 
@@ -73,13 +74,13 @@ class Tables:
         for layer in self.layers:
             if invocation_id in layer.ids:
                 return layer.ids[invocation_id]
-        return self._database.seq_of(invocation_id)
+        return self.database.seq_of(invocation_id)
 
     def invocation(self, seq: int) -> Invocation | None:
         for layer in self.layers:
             if seq in layer.invocations:
                 return layer.invocations[seq]
-        return self._database.invocation(seq)
+        return self.database.invocation(seq)
 
     def edit(self, seq: int) -> Invocation:
         """The row in the active layer. Errors: KeyError."""
@@ -95,9 +96,10 @@ class Tables:
 
     def add(self, row: Invocation) -> None:
         active = self._active
+        if row.id not in active.ids:  # a tombstone there hides an older invocation of this id
+            active.fresh.add(row.seq)
         active.invocations[row.seq] = row
         active.ids[row.id] = row.seq
-        active.fresh.add(row.seq)
         self.bytes += _ROW_BYTES
 
     def forget(self, seq: int) -> None:
@@ -119,7 +121,7 @@ class Tables:
 
     def with_status(self, status: Status) -> list[int]:
         """Sequence numbers of the invocations with this status, ascending; for a start, not for the hot path."""
-        seqs = set(self._database.seqs_with_status(status))
+        seqs = set(self.database.seqs_with_status(status))
         for layer in reversed(self.layers):
             for seq, row in layer.invocations.items():
                 if row is not None and row.status is status:
@@ -127,6 +129,28 @@ class Tables:
                 else:
                     seqs.discard(seq)
         return sorted(seqs)
+
+    def expired(self, now_ms: int, limit: int) -> list[int]:
+        """Completed invocations whose retention is over, first those that expired first.
+
+        One that has changed since the last checkpoint is named after the next: nothing is searched in memory.
+        """
+        found: list[int] = []
+        place = (0, 0)
+        while len(found) < limit:
+            stored = self.database.expiring_after(place, now_ms, limit)
+            found += [seq for expires_at_ms, seq in stored if self._still_expires(seq, expires_at_ms)]
+            if len(stored) < limit:
+                break
+            place = stored[-1]
+        return found[:limit]
+
+    def _still_expires(self, seq: int, at_ms: int) -> bool:
+        for layer in self.layers:
+            if seq in layer.invocations:
+                row = layer.invocations[seq]
+                return row is not None and row.expires_at_ms == at_ms
+        return True
 
     # --- journals ---------------------------------------------------------------------------------------------------------
 
@@ -141,33 +165,32 @@ class Tables:
         self.bytes += _ENTRY_BYTES
 
     def add_bytes(self, count: int) -> None:
-        """Account for a payload that went into the active layer."""
+        """Account for the payload of an entry, a result, a message or a promise that went into the active layer."""
         self.bytes += count
 
     def journal(self, seq: int) -> JournalChunk:
-        """The whole journal, its chunks joined."""
+        """The whole journal, its chunks joined: a copy, which does not grow with it."""
+        joined = JournalChunk(0, [], [])
+        for chunk in reversed(self._chunks(seq)):
+            if chunk.first != len(joined.entries):
+                why = f"it begins at entry {chunk.first}, behind {len(joined.entries)} entries"
+                raise corrupt("journal", (self.partition, seq, chunk.first), why)
+            joined.times += chunk.times
+            joined.entries += chunk.entries
+        return joined
+
+    def _chunks(self, seq: int) -> list[JournalChunk]:
+        """The chunks of a journal, from the last to the first."""
         chunks: list[JournalChunk] = []
-        below: int | None = None
+        below = _ALL
         for layer in self.layers:
             chunk = layer.chunks.get(seq)
             if chunk is not None:
                 chunks.append(chunk)
                 below = chunk.first
             if below == 0 or seq in layer.dropped_journals:
-                below = 0
-                break
-        if below != 0:
-            chunks.extend(reversed(self._database.chunks(seq, _ALL if below is None else below)))
-        if not chunks:
-            return JournalChunk(0, [], [])
-        if len(chunks) == 1:
-            return chunks[0]
-        times: list[int] = []
-        entries: list[Entry] = []
-        for chunk in reversed(chunks):
-            times += chunk.times
-            entries += chunk.entries
-        return JournalChunk(0, times, entries)
+                return chunks
+        return chunks + self.database.chunks(seq, below)[::-1]
 
     def drop_journal(self, seq: int) -> None:
         active = self._active
@@ -179,9 +202,16 @@ class Tables:
     # --- state of a key ---------------------------------------------------------------------------------------------------
 
     def state(self, service: str, key: str) -> dict[str, bytes]:
-        above = self._overlays([layer.states for layer in self.layers], (service, key))
+        """All of it, in a dict of the caller's own."""
+        above: list[Overlay[bytes]] = []
+        for layer in self.layers:
+            overlay = layer.states.get((service, key))
+            if overlay is not None:
+                above.append(overlay)
+                if overlay.hides:
+                    break
         hidden = bool(above) and above[-1].hides
-        values: dict[str, bytes] = {} if hidden else self._database.state(service, key)
+        values = {} if hidden else self.database.state(service, key)
         for overlay in reversed(above):
             for name, value in overlay.values.items():
                 if value is None:
@@ -191,12 +221,14 @@ class Tables:
         return values
 
     def state_value(self, service: str, key: str, name: str) -> bytes | None:
-        for overlay in self._overlays([layer.states for layer in self.layers], (service, key)):
-            if name in overlay.values:
-                return overlay.values[name]
-            if overlay.hides:
-                return None
-        return self._database.state_value(service, key, name)
+        for layer in self.layers:
+            overlay = layer.states.get((service, key))
+            if overlay is not None:
+                if name in overlay.values:
+                    return overlay.values[name]
+                if overlay.hides:
+                    return None
+        return self.database.state_value(service, key, name)
 
     def set_state(self, service: str, key: str, name: str, value: bytes) -> None:
         self._state_overlay(service, key).values[name] = value
@@ -216,18 +248,6 @@ class Tables:
             overlay = self._active.states[service, key] = Overlay()
         return overlay
 
-    @staticmethod
-    def _overlays(tables: list[dict[ObjectKey, Overlay[V]]], place: ObjectKey) -> list[Overlay[V]]:
-        """The overlays of this key from the newest down to the first that hides what lies below."""
-        found: list[Overlay[V]] = []
-        for table in tables:
-            overlay = table.get(place)
-            if overlay is not None:
-                found.append(overlay)
-                if overlay.hides:
-                    break
-        return found
-
     # --- key queues -------------------------------------------------------------------------------------------------------
 
     def key_queue(self, service: str, key: str) -> KeyQueue | None:
@@ -235,7 +255,7 @@ class Tables:
         for layer in self.layers:
             if place in layer.key_queues:
                 return layer.key_queues[place]
-        return self._database.key_queue(service, key)
+        return self.database.key_queue(service, key)
 
     def edit_key_queue(self, service: str, key: str) -> KeyQueue:
         """The row in the active layer, made when there is none."""
@@ -249,6 +269,7 @@ class Tables:
 
     def drop_key_queue(self, service: str, key: str) -> None:
         self._active.key_queues[service, key] = None
+        self.bytes += _SMALL_BYTES
 
     def put_inbox(self, service: str, key: str, position: int, seq: int) -> None:
         self._active.inbox[service, key, position] = seq
@@ -259,10 +280,11 @@ class Tables:
         for layer in self.layers:
             if place in layer.inbox:
                 return layer.inbox[place]
-        return self._database.inbox(service, key, position)
+        return self.database.inbox(service, key, position)
 
     def drop_inbox(self, service: str, key: str, position: int) -> None:
         self._active.inbox[service, key, position] = None
+        self.bytes += _SMALL_BYTES
 
     # --- timers -----------------------------------------------------------------------------------------------------------
 
@@ -274,7 +296,7 @@ class Tables:
         for layer in self.layers:
             if key in layer.timers.rows:
                 return layer.timers.rows[key]
-        return self._database.timer(key)
+        return self.database.timer(key)
 
     def drop_timer(self, key: TimerKey) -> None:
         self._active.timers.drop(key)
@@ -293,7 +315,7 @@ class Tables:
             above.append(rows)
         cursor, missing = key, limit
         while missing > 0:
-            stored = self._database.timers_after(cursor, missing)
+            stored = self.database.timers_after(cursor, missing)
             alive = [timer for timer in stored if not any(timer.key in rows for rows in above)]
             found.update((timer.key, timer) for timer in alive)
             if len(stored) < missing:
@@ -306,13 +328,13 @@ class Tables:
 
     def put_outbox(self, target: int, outbox_seq: int, message: Message) -> None:
         self._outbox_layer(target).put(outbox_seq, message)
-        self.bytes += _ROW_BYTES
+        self.bytes += _SMALL_BYTES
 
     def outbox(self, target: int, after: int, limit: int) -> list[tuple[int, Message]]:
         """Up to `limit` messages to `target` behind number `after`, in order."""
         layers = [layer.outboxes[target] for layer in self.layers if target in layer.outboxes]
         start = max([after, *(layer.dropped_to for layer in layers)])
-        found = dict(self._database.outbox(target, start, limit))
+        found = dict(self.database.outbox(target, start, limit))
         for layer in reversed(layers):
             found.update(layer.after(start, limit))
         return sorted(found.items())[:limit]
@@ -329,12 +351,14 @@ class Tables:
     # --- promises ---------------------------------------------------------------------------------------------------------
 
     def promise(self, service: str, key: str, name: str) -> Promise | None:
-        for overlay in self._overlays([layer.promises for layer in self.layers], (service, key)):
-            if name in overlay.values:
-                return overlay.values[name]
-            if overlay.hides:
-                return None
-        return self._database.promise(service, key, name)
+        for layer in self.layers:
+            overlay = layer.promises.get((service, key))
+            if overlay is not None:
+                if name in overlay.values:
+                    return overlay.values[name]
+                if overlay.hides:
+                    return None
+        return self.database.promise(service, key, name)
 
     def put_promise(self, service: str, key: str, name: str, promise: Promise) -> None:
         self._promise_overlay(service, key).values[name] = promise
@@ -342,6 +366,7 @@ class Tables:
 
     def drop_promises(self, service: str, key: str) -> None:
         self._promise_overlay(service, key).clear()
+        self.bytes += _SMALL_BYTES
 
     def _promise_overlay(self, service: str, key: str) -> Overlay[Promise]:
         overlay = self._active.promises.get((service, key))

@@ -1,36 +1,45 @@
 """Writes a frozen layer to SQLite, in one transaction, together with the LSN it stands for.
 
-Runs on the executor's lane "store", beside a busy event loop: rows go out a hundred to a statement, because each statement
-takes and drops the interpreter lock once (a row at a time starves behind the loop).
+Runs on the executor's lane "store", beside a busy event loop, and shares the interpreter lock with it. So rows are encoded
+and go out a hundred to a statement (each statement takes and drops the lock once; a row at a time starves behind the loop),
+and nothing here holds the lock for long: no `with connection` (apsw commits and syncs under the lock there), no sort of a
+whole layer in one call, and a layer is let go piece by piece.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
 from typing import TypeAlias, TypeVar
 
 import apsw
 
-from perdure.store.codec import crc32, encode, id_crc, number_crc
+from perdure.store.codec import Key, Value, encode, row_crc
 from perdure.store.errors import CheckpointFailed
-from perdure.store.layer import Layer, ObjectKey, Overlay
+from perdure.store.layer import Layer, ObjectKey, Overlay, TimerKey
 from perdure.store.rows import Invocation
+from perdure.store.schema import put_applied_lsn
 
-Value: TypeAlias = int | str | bytes
-Row: TypeAlias = Sequence[Value]
+Row: TypeAlias = tuple[Value, ...]
+K = TypeVar("K", int, str, bytes, ObjectKey, tuple[str, str, int], TimerKey)
 V = TypeVar("V")
 _ROWS = 100
 """Rows in one statement."""
+_RUN = 4_096
+"""Keys that are sorted in one go."""
 
 
 def write_checkpoint(connection: apsw.Connection, lsn: int, layers: Sequence[Layer]) -> int:
     """Commit what the layers (one per partition) hold; returns `lsn`. Errors: CheckpointFailed, nothing is written then."""
     try:
-        with connection:
-            for partition, layer in enumerate(layers):
-                _LayerWriter(connection, partition).write(layer)
-            connection.execute("UPDATE store SET value = ? WHERE name = 'applied_lsn'", (lsn,))
-    except apsw.Error as error:
+        connection.execute("BEGIN IMMEDIATE")
+        for partition, layer in enumerate(layers):
+            _LayerWriter(connection, partition).write(layer)
+        put_applied_lsn(connection, lsn)
+        connection.execute("COMMIT")
+    except Exception as error:  # whatever it was: a node that goes on without checkpoints would fill memory and disk
+        _roll_back(connection)
         raise CheckpointFailed(
             f"The checkpoint at LSN {lsn} could not be written: {type(error).__name__}: {error}.",
             "Free space or repair the disk, then start again: the log still has everything.",
@@ -38,14 +47,22 @@ def write_checkpoint(connection: apsw.Connection, lsn: int, layers: Sequence[Lay
     return lsn
 
 
+def _roll_back(connection: apsw.Connection) -> None:
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except apsw.Error:  # then the next BEGIN fails; what matters is the first error
+        pass
+
+
 class _LayerWriter:
     def __init__(self, connection: apsw.Connection, partition: int) -> None:
-        self._connection = connection
+        self._execute = connection.execute
         self._partition = partition
 
     def write(self, layer: Layer) -> None:
         if layer.meta is not None:
-            self._put("partition_meta", [self._blob(encode(layer.meta))])
+            self._put("partition_meta", [self._row((), encode(layer.meta))])
         self._write_invocations(layer)
         self._write_journals(layer)
         self._write_named("state", layer.states)
@@ -54,82 +71,113 @@ class _LayerWriter:
         self._write_timers(layer)
         self._write_outboxes(layer)
 
-    def _blob(self, blob: bytes, *key: Value) -> Row:
-        return (self._partition, *key, blob, crc32(blob))
-
     def _write_invocations(self, layer: Layer) -> None:
-        rows = sorted(layer.invocations.items())
-        self._delete("invocation", ("seq",), [(seq,) for seq, row in rows if row is None])
-        self._put("invocation", [self._invocation(seq, row) for seq, row in rows if row is not None])
-        ids = sorted(layer.ids.items())
-        self._delete("invocation_id", ("id",), [(key,) for key, seq in ids if seq is None])
-        self._put(
-            "invocation_id", [(self._partition, key, seq, id_crc(key, seq)) for key, seq in ids if seq is not None]
-        )
+        rows = layer.invocations
+        self._delete("invocation", ("seq",), ((seq,) for seq in _gone(rows)))
+        self._put("invocation", (self._invocation(seq, row) for seq, row in _kept(rows)))
+        self._delete("invocation_id", ("id",), ((key,) for key in _gone(layer.ids)))
+        self._put("invocation_id", (self._number((key,), seq) for key, seq in _kept(layer.ids)))
 
     def _invocation(self, seq: int, row: Invocation) -> Row:
-        blob = encode(row)
-        return (self._partition, seq, int(row.status), row.expires_at_ms, blob, crc32(blob))
+        partition, blob = self._partition, encode(row)
+        return (partition, seq, int(row.status), row.expires_at_ms, blob, row_crc((partition, seq), blob))
 
     def _write_journals(self, layer: Layer) -> None:
-        self._delete("journal", ("seq",), [(seq,) for seq in sorted(layer.dropped_journals)])
-        chunks = sorted(layer.chunks.items())
-        self._put("journal", [self._blob(encode(chunk), seq, chunk.first) for seq, chunk in chunks])
+        self._delete("journal", ("seq",), ((seq,) for seq in _in_order(layer.dropped_journals)))
+        self._put("journal", (self._row((seq, chunk.first), encode(chunk)) for seq, chunk in _kept(layer.chunks)))
 
     def _write_named(self, table: str, overlays: Mapping[ObjectKey, Overlay[V]]) -> None:
-        cleared: list[Row] = []
-        gone: list[Row] = []
-        rows: list[Row] = []
-        for (service, key), overlay in sorted(overlays.items()):
-            if overlay.hides:
-                cleared.append((service, key))
-            for name, value in sorted(overlay.values.items()):
-                if value is None:
-                    gone.append((service, key, name))
-                else:
-                    blob = value if isinstance(value, bytes) else encode(value)
-                    rows.append(self._blob(blob, service, key, name))
-        self._delete(table, ("service", "key"), cleared)
+        places = _in_order(overlays)
+        self._delete(table, ("service", "key"), (place for place in places if overlays[place].hides))
+        gone = ((*place, name) for place in places for name in _gone(overlays[place].values))
         self._delete(table, ("service", "key", "name"), gone)
-        self._put(table, rows)
+        self._put(
+            table,
+            (
+                self._row((*place, name), value if isinstance(value, bytes) else encode(value))
+                for place in places
+                for name, value in _kept(overlays[place].values)
+            ),
+        )
 
     def _write_keys(self, layer: Layer) -> None:
-        queues = sorted(layer.key_queues.items())
-        self._delete("key_queue", ("service", "key"), [place for place, queue in queues if queue is None])
-        self._put("key_queue", [self._blob(encode(queue), *place) for place, queue in queues if queue is not None])
-        inbox = sorted(layer.inbox.items())
-        self._delete("inbox", ("service", "key", "position"), [place for place, seq in inbox if seq is None])
-        waiting = [(self._partition, *place, seq, number_crc(place[2], seq)) for place, seq in inbox if seq is not None]
-        self._put("inbox", waiting)
+        self._delete("key_queue", ("service", "key"), _gone(layer.key_queues))
+        self._put("key_queue", (self._row(place, encode(queue)) for place, queue in _kept(layer.key_queues)))
+        self._delete("inbox", ("service", "key", "position"), _gone(layer.inbox))
+        self._put("inbox", (self._number(place, seq) for place, seq in _kept(layer.inbox)))
 
     def _write_timers(self, layer: Layer) -> None:
-        timers = sorted(layer.timers.rows.items())
-        self._delete("timer", ("wake_at_ms", "seq", "completion_id"), [key for key, timer in timers if timer is None])
-        self._put("timer", [self._blob(encode(timer), *key) for key, timer in timers if timer is not None])
+        timers = layer.timers.rows
+        self._delete("timer", ("wake_at_ms", "seq", "completion_id"), _gone(timers))
+        self._put("timer", (self._row(key, encode(timer)) for key, timer in _kept(timers)))
 
     def _write_outboxes(self, layer: Layer) -> None:
         for target, outbox in sorted(layer.outboxes.items()):
             if outbox.dropped_to >= 0:
-                self._connection.execute(
+                self._execute(
                     "DELETE FROM outbox WHERE partition = ? AND target = ? AND outbox_seq <= ?",
                     (self._partition, target, outbox.dropped_to),
                 )
-            messages = sorted(outbox.messages.items())
-            self._put("outbox", [self._blob(encode(message), target, number) for number, message in messages])
+            messages = outbox.messages
+            self._put("outbox", (self._row((target, number), encode(messages[number])) for number in messages))
 
-    def _put(self, table: str, rows: Sequence[Row]) -> None:
+    def _row(self, key: Key, blob: bytes) -> Row:
+        place = (self._partition, *key)
+        return (*place, blob, row_crc(place, blob))
+
+    def _number(self, key: Key, number: int) -> Row:
+        row = (self._partition, *key, number)
+        return (*row, row_crc(row))
+
+    def _put(self, table: str, rows: Iterable[Row]) -> None:
         for some in _slices(rows):
-            marks = "(" + ",".join("?" * len(some[0])) + ")"
-            query = f"INSERT OR REPLACE INTO {table} VALUES " + ",".join([marks] * len(some))
-            self._connection.execute(query, [value for row in some for value in row])
+            query = _insert(table, len(some[0]), len(some))
+            self._execute(query, [value for row in some for value in row])
 
-    def _delete(self, table: str, columns: tuple[str, ...], keys: Sequence[Row]) -> None:
+    def _delete(self, table: str, columns: tuple[str, ...], keys: Iterable[Row]) -> None:
         for some in _slices(keys):
-            marks = "(" + ",".join("?" * len(columns)) + ")"
-            names = ",".join(columns)
-            query = f"DELETE FROM {table} WHERE partition = ? AND ({names}) IN (VALUES {','.join([marks] * len(some))})"
-            self._connection.execute(query, [self._partition, *(value for key in some for value in key)])
+            query = _delete(table, columns, len(some))
+            self._execute(query, [self._partition, *(value for key in some for value in key)])
 
 
-def _slices(rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
-    return (rows[at : at + _ROWS] for at in range(0, len(rows), _ROWS))
+@cache
+def _insert(table: str, columns: int, rows: int) -> str:
+    return f"INSERT OR REPLACE INTO {table} VALUES {_marks(columns, rows)}"
+
+
+@cache
+def _delete(table: str, columns: tuple[str, ...], rows: int) -> str:
+    return f"DELETE FROM {table} WHERE partition = ? AND ({','.join(columns)}) IN (VALUES {_marks(len(columns), rows)})"
+
+
+def _marks(columns: int, rows: int) -> str:
+    return ",".join(["(" + ",".join("?" * columns) + ")"] * rows)
+
+
+def _slices(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    left = iter(rows)
+    while some := list(islice(left, _ROWS)):
+        yield some
+
+
+def _gone(rows: Mapping[K, V | None]) -> list[K]:
+    return _in_order([key for key, row in rows.items() if row is None])
+
+
+def _kept(rows: Mapping[K, V | None]) -> Iterator[tuple[K, V]]:
+    for key in _in_order(rows):
+        row = rows[key]
+        if row is not None:
+            yield key, row
+
+
+def _in_order(keys: Iterable[K]) -> list[K]:
+    """Sorted as the B-tree is, so that a page is visited once; in runs, merged in pairs, to let the loop in between."""
+    left = iter(keys)
+    runs: list[list[K]] = []
+    while run := sorted(islice(left, _RUN)):
+        runs.append(run)
+    while len(runs) > 1:
+        pairs = [runs[at : at + 2] for at in range(0, len(runs), 2)]
+        runs = [sorted(pair[0] + pair[1]) if len(pair) == 2 else pair[0] for pair in pairs]
+    return runs[0] if runs else []
