@@ -46,9 +46,8 @@ def check_partition(tables: Tables, seqs: Iterable[int], partitions: int = 1) ->
             finished += 1
             finished_bytes += kept_bytes(row)
     meta = tables.meta
-    counts = f"{finished} finished invocations of {finished_bytes} bytes, another number than it counts"
     agree = (meta.finished, meta.finished_bytes) == (finished, finished_bytes)
-    _hold(agree, tables.partition, counts, _PARTITION)
+    _hold(agree, tables.partition, "finished invocations of other number or size than it counts", _PARTITION)
     _check_timers(tables)
     for target in range(partitions):
         _check_outbox(tables, target)
