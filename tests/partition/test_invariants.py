@@ -146,8 +146,14 @@ BROKEN: list[tuple[str, Callable[[Tables], None]]] = [
     ("a timer it knows nothing of", put_timer(7000, SLEEPER, 2, TimerKind.SLEEP)),
     ("a timer it knows nothing of", put_timer(7000, LATER, 0, TimerKind.START)),
     ("a timer it knows nothing of", put_timer(7000, FAILED, 0, TimerKind.RETRY)),
-    ("of other number or size than it counts", lambda tables: setattr(tables.edit_meta(), "finished", 2)),
-    ("of other number or size than it counts", lambda tables: setattr(tables.edit_meta(), "finished_bytes", 2)),
+    (
+        "finished invocations of other number or size than it counts",
+        lambda tables: setattr(tables.edit_meta(), "finished", 2),
+    ),
+    (
+        "finished invocations of other number or size than it counts",
+        lambda tables: setattr(tables.edit_meta(), "finished_bytes", 2),
+    ),
     ("an outbox to 1 with a gap", lambda tables: setattr(tables.edit_meta(), "outbox_next", {1: 9})),
 ]
 
