@@ -17,6 +17,8 @@ class Host(Protocol):
     executor: Executor
     random: Random
     partitions: int
+    may_start_steps: bool
+    """False while the node stops."""
 
     def now_ms(self) -> int:
         """Unix time in ms, never going back: the `at_ms` of what is proposed now."""

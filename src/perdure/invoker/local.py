@@ -11,30 +11,28 @@ The embedded engine's `Driver`. What always holds:
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from perdure.invoker import replay
+from perdure.invoker.admission import TOO_LONG, CommandRefused, admit
 from perdure.invoker.errors import AttemptOver
-from perdure.invoker.requests import make_request
+from perdure.invoker.proposals import Proposals
+from perdure.invoker.steps import Steps
 from perdure.model import journal as j
 from perdure.model.driver import App, AttemptStart, AuthorAttempt, Capability, Step, Turn
 from perdure.model.errors import PerdureError
-from perdure.model.ids import format_invocation_id
-from perdure.model.limits import JOURNAL_ENTRIES_MAX
-from perdure.model.records import AttemptError, AttemptFailed, Progress, Suspended
-from perdure.model.target import HandlerKind
+from perdure.model.limits import BODY_BYTES_MAX, JOURNAL_ENTRIES_MAX
+from perdure.model.records import AttemptError
 
 if TYPE_CHECKING:
     from perdure.invoker.host import Host
     from perdure.model.service import HandlerSpec
     from perdure.store.rows import Invocation
 
-_logger = logging.getLogger("perdure.invoker")
 C = TypeVar("C", bound=j.Command)
 
 CAPABILITIES = frozenset(Capability)
@@ -63,26 +61,24 @@ class LocalAttempt:
         "_commands",
         "_completed",
         "_failing",
-        "_fresh_steps",
         "_hasty",
         "_host",
         "_inbound",
         "_journal_length",
-        "_last_record",
         "_on_over",
         "_out",
+        "_proposals",
         "_recorded_left",
         "_row",
-        "_running",
         "_spec",
         "_start",
+        "_steps",
         "_yielded",
         "author",
         "delivered",
         "epoch",
         "idle_since",
         "key",
-        "last_lsn",
         "over",
         "sleeps",
     )
@@ -102,7 +98,6 @@ class LocalAttempt:
         self.author: AuthorAttempt | None = None
         self.over = False
         self.delivered = 0
-        self.last_lsn = 0
         self.idle_since = 0.0
         self.sleeps: dict[int, int] = {}
         self._host = host
@@ -119,9 +114,8 @@ class LocalAttempt:
         self._journal_length = len(start.journal)
         self._out: list[j.Entry] = []
         self._hasty = False
-        self._fresh_steps: dict[int, Step] = {}
-        self._running: dict[int, Step] = {}
-        self._last_record: Progress | None = None
+        self._steps = Steps(host, self._step_done, self._step_failed)
+        self._proposals = Proposals(host, spec, partition, row)
         self._failing: tuple[AttemptError, int | None, bool] | None = None
         self._bounded = False
         self._abort_timer: asyncio.TimerHandle | None = None
@@ -159,27 +153,31 @@ class LocalAttempt:
             if type(recorded) is j.Sleep:
                 self.sleeps[recorded.completion_id] = recorded.wake_at_ms
             return cast(C, recorded)
-        self._check_limits()
+        self._admit(command)
         kind = type(command)
-        if kind is j.Call or kind is j.OneWayCall:
-            self._resolve(cast("j.Call | j.OneWayCall", command))
-        elif kind is j.Sleep:
+        if kind is j.Sleep:
             sleep = cast(j.Sleep, command)
             self.sleeps[sleep.completion_id] = sleep.wake_at_ms
-        elif kind is j.SetState or kind is j.ClearState or kind is j.ClearAllState:
-            self._check_may_write(command)
         if kind in _COMPLETED_BY_APPLY:
             self._hasty = True
         self._journal_length += 1
         self._out.append(command)
         return command
 
+    def _admit(self, command: j.Command) -> None:
+        if self._journal_length >= JOURNAL_ENTRIES_MAX:
+            raise self._end_with(TOO_LONG, park=True)
+        try:
+            admit(command, self._host, self._spec, self.key, self._row, self._app.identity)
+        except CommandRefused as refused:
+            raise self._end_with(refused.error, park=refused.park) from refused
+
     def start_step(self, step: Step) -> None:
         if step.completion_id not in self._completed:
-            self._fresh_steps[step.completion_id] = step
+            self._steps.fresh[step.completion_id] = step
 
     def abandon(self, completion_id: int) -> None:
-        self._fresh_steps.pop(completion_id, None)
+        self._steps.fresh.pop(completion_id, None)
 
     def _mismatch(self, recorded: j.Command | None, issued: j.Command | None) -> AttemptOver:
         index = sum(1 for entry in self._start.journal if not isinstance(entry, j.Completion | j.Signal)) - len(
@@ -201,47 +199,6 @@ class LocalAttempt:
             self._failing = (error, None, park)
         return AttemptOver(error, park=park)
 
-    def _check_limits(self) -> None:
-        if self._journal_length < JOURNAL_ENTRIES_MAX:
-            return
-        text = f"the journal holds {JOURNAL_ENTRIES_MAX} entries, which is the most: split the work into several invocations."
-        raise self._end_with(AttemptError(500, text, doc_code="PD0311"), park=True)
-
-    def _check_may_write(self, command: j.Command) -> None:
-        if self._spec.kind not in (HandlerKind.EXCLUSIVE, HandlerKind.RUN):
-            text = f"{self._start.target} may not {replay.describe(command)}: only exclusive handlers write state."
-            raise self._end_with(AttemptError(500, text, doc_code="RT0017"), park=True)
-
-    def _resolve(self, command: j.Call | j.OneWayCall) -> None:
-        try:
-            service, spec = self._host.resolve(command.target.service, command.target.handler)
-        except PerdureError as unknown:
-            raise self._end_with(AttemptError(404, unknown.what, doc_code="RT0018"), park=False) from unknown
-        if (command.target.key is None) != (service.kind == 0):
-            wanted = "no key" if service.kind == 0 else "a key"
-            text = f"{command.target} takes {wanted}."
-            raise self._end_with(AttemptError(500, text, doc_code="RT0017"), park=False)
-        partition, seq = self.key
-        one_way = type(command) is j.OneWayCall
-        caller = None
-        if type(command) is j.Call:
-            caller = j.Caller(partition, seq, command.completion_id, j.CompletionCode.CALL)
-        command.request = make_request(
-            spec,
-            command.target,
-            headers=[],
-            body=b"",
-            idempotency_key=command.idempotency_key,
-            execute_at_ms=cast(j.OneWayCall, command).invoke_at_ms if one_way else 0,
-            origin=j.Origin("service", self._start.invocation_id, self._start.target),
-            caller=caller,
-            at_ms=self._host.now_ms(),
-            random=self._host.random,
-            deployment=self._app.identity,
-            traceparent=self._row.traceparent,
-            tracestate=self._row.tracestate,
-        )
-
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def notify(self, notification: j.Notification, at_ms: int) -> None:
@@ -253,9 +210,15 @@ class LocalAttempt:
         """Run turns until the handler waits and nothing is left to tell it, then propose what it asked."""
         if self.over:
             return
-        if self._failing is not None:
-            self._settle_failure()
-            return
+        try:
+            if self._failing is None:
+                self._after_turn(self._run_turns())
+            else:
+                self._settle_failure()
+        except PerdureError as error:
+            self.refuse(error)
+
+    def _run_turns(self) -> Turn:
         turn = self._first_turn() if self.author is None else self._resume_turn()
         author = self.author
         while turn is Turn.WAITING and self._inbound and self._failing is None and author is not None:
@@ -266,7 +229,15 @@ class LocalAttempt:
             if type(notification) is j.Completion:
                 self.sleeps.pop(notification.completion_id, None)
             turn = author.deliver(notification, at_ms)
-        self._after_turn(turn)
+        return turn
+
+    def refuse(self, error: PerdureError) -> None:
+        """The log did not take what the attempt proposed: it is over, and the invocation pauses with the reason."""
+        if self.over:
+            return
+        self._out.clear()
+        self._failing = (AttemptError(413, error.what, doc_code=error.code), None, True)
+        self._propose_failure()
 
     def _first_turn(self) -> Turn:
         try:
@@ -304,29 +275,18 @@ class LocalAttempt:
             self._flush(ended=False, awaited=False)
             self._host.loop.call_soon(self.pump)
         else:
-            self._flush(ended=False, awaited=self._hasty or not (self._running or self._fresh_steps))
-            self._start_steps()
-            self.idle_since = 0.0 if self._running else self._host.loop.time()
+            steps = self._steps
+            self._flush(ended=False, awaited=self._hasty or not (steps.running or steps.fresh))
+            if steps.fresh and not self._recorded_left:
+                steps.start()
+            self.idle_since = 0.0 if steps.running else self._host.loop.time()
 
     def _flush(self, *, ended: bool, awaited: bool) -> None:
-        """Propose what was issued; it joins this attempt's last record while that may still change."""
+        """Propose what was issued."""
         self._hasty = False
-        out = self._out
-        if not out:
-            return
-        host = self._host
-        record = self._last_record
-        if record is not None and host.is_pending(self.last_lsn):
-            record.entries.extend(out)
-            record.ended = ended
-            out.clear()
-            if awaited:
-                host.hurry()
-            return
-        partition, seq = self.key
-        record = self._last_record = Progress(partition, host.now_ms(), seq, self.epoch, out, ended)
-        self._out = []
-        self.last_lsn = host.propose(record, awaited=awaited)
+        if self._out:
+            out, self._out = self._out, []
+            self._proposals.progress(out, ended=ended, awaited=awaited)
 
     def _finish(self) -> None:
         self.over = True
@@ -337,140 +297,98 @@ class LocalAttempt:
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _start_steps(self) -> None:
-        if not self._fresh_steps or self._recorded_left:
-            return
-        steps, self._fresh_steps = self._fresh_steps, {}
-        for completion_id, step in steps.items():
-            self._running[completion_id] = step
-            if step.mode == "async":
-                body = cast(Callable[[], "asyncio.Future[bytes | j.Failure]"], step.body)
-                self._host.loop.create_task(self._run_async(step, body), context=step.context)
-            else:
-                self._run_in_thread(step, cast(Callable[[], "bytes | j.Failure"], step.body))
-
-    async def _run_async(self, step: Step, body: Callable[[], Awaitable[bytes | j.Failure]]) -> None:
-        try:
-            result = await body()
-        except asyncio.CancelledError:
-            self._step_failed(step, RuntimeError("the step's task was cancelled from outside"))
-            raise
-        except Exception as error:
-            self._step_failed(step, error)
-        else:
-            self._step_done(step, result)
-
-    def _run_in_thread(self, step: Step, body: Callable[[], bytes | j.Failure]) -> None:
-        loop = self._host.loop
-        context = step.context
-        work: Callable[[], bytes | j.Failure] = body if context is None else lambda: context.run(body)
-        future = asyncio.wrap_future(self._host.executor.submit("steps", work), loop=loop)
-
-        def done(finished: asyncio.Future[bytes | j.Failure]) -> None:
-            if finished.cancelled():
-                self._step_failed(step, RuntimeError("the step was cancelled because the node stops"))
-                return
-            error = finished.exception()
-            if error is None:
-                self._step_done(step, finished.result())
-            else:
-                self._step_failed(step, error)
-
-        future.add_done_callback(done)
-
     def _step_done(self, step: Step, result: bytes | j.Failure) -> None:
-        self._running.pop(step.completion_id, None)
         if self.over:
             return
+        if type(result) is bytes and len(result) > BODY_BYTES_MAX:
+            text = (
+                f"the step returned {len(result)} bytes; at most {BODY_BYTES_MAX} are kept: return an address instead."
+            )
+            self._fail(self._step_error(step, text, "", "RT0003"), park=True)
+            return
         self._out.append(j.Completion(step.completion_id, j.CompletionCode.RUN, result))
-        self._flush(ended=False, awaited=True)
+        try:
+            self._flush(ended=False, awaited=True)
+        except PerdureError as error:
+            self.refuse(error)
+            return
         if self._failing is not None:
             self._settle_failure()
 
     def _step_failed(self, step: Step, error: BaseException) -> None:
-        self._running.pop(step.completion_id, None)
         if self.over:
             return
         text = f"{type(error).__name__}: {error}"
         retry_after_ms: int | None = getattr(error, "retry_after_ms", None)
         if step.retry is not None:
-            before = (self._row.step_failures or {}).get(step.completion_id)
-            failures = 1 if before is None else before.count + 1
-            since_first_ms = 0 if before is None else self._host.now_ms() - before.first_at_ms
-            delay = step.retry.delay_ms(failures, since_first_ms)
-            if delay is None:
+            delay_ms = self._step_delay_ms(step)
+            if delay_ms is None:
                 self._step_done(step, j.Failure(500, text))
                 return
-            retry_after_ms = delay if retry_after_ms is None else retry_after_ms
-        if self._failing is None:
-            stack = "".join(traceback.format_exception(error))
-            attempt_error = AttemptError(
-                500, text, stack, command_name=step.name, command_type="Run", step=step.completion_id
-            )
-            self._failing = (attempt_error, retry_after_ms, False)
-            self._bounded = step.retry is not None and step.retry.bounded
-        self._settle_failure()
+            retry_after_ms = delay_ms if retry_after_ms is None else retry_after_ms
+        stack = "".join(traceback.format_exception(error))
+        bounded = step.retry is not None and step.retry.bounded
+        self._fail(self._step_error(step, text, stack, "RT0007"), retry_after_ms=retry_after_ms, bounded=bounded)
+
+    def _step_delay_ms(self, step: Step) -> int | None:
+        """How long the step's own policy waits; None: it gives up."""
+        assert step.retry is not None
+        before = (self._row.step_failures or {}).get(step.completion_id)
+        if before is None:
+            return step.retry.delay_ms(1, 0)
+        return step.retry.delay_ms(before.count + 1, self._host.now_ms() - before.first_at_ms)
+
+    def _step_error(self, step: Step, text: str, stack: str, doc_code: str) -> AttemptError:
+        return AttemptError(
+            500, text, stack, doc_code, command_name=step.name, command_type="Run", step=step.completion_id
+        )
 
     # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def _fail(
+        self, error: AttemptError, *, retry_after_ms: int | None = None, park: bool = False, bounded: bool = False
+    ) -> None:
+        """The first failure counts; what fails while the attempt settles is lost with it."""
+        if self._failing is None:
+            self._failing = (error, retry_after_ms, park)
+            self._bounded = bounded
+        self._settle_failure()
 
     def _settle_failure(self) -> None:
         """An attempt that fails first lets its running steps finish and records them, up to the abort timeout."""
         if self.over:
             return
-        if not self._running:
+        if not self._steps.running:
             self._propose_failure()
         elif self._abort_timer is None:
             delay_s = self._spec.abort_timeout_ms / 1000
             self._abort_timer = self._host.loop.call_later(delay_s, self._propose_failure)
 
     def _propose_failure(self) -> None:
+        if self.over:
+            return
         assert self._failing is not None
         error, retry_after_ms, park = self._failing
-        host = self._host
-        partition, seq = self.key
-        policy = self._spec.retry
-        now_ms = host.now_ms()
-        counted = not self._bounded
-        retry_at_ms: int | None = None
-        if not park:
-            delay_ms = policy.delay_ms(self._row.attempts_failed + 1, host.random.fraction()) if counted else 0
-            if delay_ms is not None:
-                retry_at_ms = now_ms + max(1, delay_ms if retry_after_ms is None else retry_after_ms)
-        exhausted = "pause" if park else policy.on_max_attempts
-        record = AttemptFailed(partition, now_ms, seq, self.epoch, error, retry_at_ms, exhausted, counted)
-        host.propose(record, awaited=True)
-        self._log_failure(record)
+        self._proposals.failed(error, retry_after_ms=retry_after_ms, park=park, counted=not self._bounded)
         self._finish()
-
-    def _log_failure(self, record: AttemptFailed) -> None:
-        who = f"{self._start.target} ({format_invocation_id(self._start.invocation_id)})"
-        if record.retry_at_ms is not None:
-            then = f"next attempt in {(record.retry_at_ms - record.at_ms) / 1000:.1f} s"
-        else:
-            then = "it is paused" if record.exhausted == "pause" else "it ends with this error"
-        _logger.warning("attempt %d of %s failed: %s; %s", self.epoch, who, record.error.message, then)
-        if record.error.stacktrace:
-            _logger.info("%s", record.error.stacktrace)
 
     def may_suspend(self) -> bool:
         """True when the handler waits, nothing of it runs and all that it asked has been applied."""
         return (
             not self.over
             and self.idle_since > 0
-            and not self._running
+            and not self._steps.running
+            and not self._steps.fresh
             and not self._inbound
             and not self._yielded
             and self._failing is None
-            and self.last_lsn <= self._host.applied_lsn
+            and self._proposals.last_lsn <= self._host.applied_lsn
         )
 
     def suspend(self) -> None:
         """Leave memory; the invocation goes on when something it waits for arrives. Only when `may_suspend`."""
         assert self.author is not None
-        awaiting = self.author.awaiting()
-        partition, seq = self.key
-        record = Suspended(partition, self._host.now_ms(), seq, self.epoch, awaiting, self.delivered)
-        self._host.propose(record, awaited=False)
+        self._proposals.suspended(self.author.awaiting(), self.delivered)
         self._finish()
 
     def abort(self) -> None:
@@ -485,7 +403,7 @@ class LocalAttempt:
     @property
     def busy(self) -> bool:
         """True while a step runs."""
-        return bool(self._running)
+        return bool(self._steps.running)
 
     def _cancel_abort(self) -> None:
         if self._abort_timer is not None:

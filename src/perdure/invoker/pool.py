@@ -11,7 +11,11 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from perdure.invoker.local import LocalAttempt
+from perdure.invoker.proposals import Proposals
 from perdure.model.driver import App, AttemptStart
+from perdure.model.errors import PerdureError
+from perdure.model.records import AttemptError
+from perdure.model.service import HandlerSpec
 from perdure.model.target import HandlerKind
 from perdure.store.rows import Status
 
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
     from perdure.model.journal import Notification
 
 Key = tuple[int, int]
+
+_GONE = HandlerSpec(name="", kind=HandlerKind.PLAIN)
+"""The policy of a handler that is no longer there."""
 
 DROP_WHEN_TIMERS_LEAVE_MS = 5_000
 """An attempt that waits only for timers leaves memory at once when the first is further off than this."""
@@ -71,6 +78,12 @@ class AttemptPool:
         if attempt is not None:
             attempt.abort()
 
+    def refuse(self, partition: int, seq: int, epoch: int, error: PerdureError) -> None:
+        """The log did not take a record of this attempt."""
+        attempt = self._attempts.get((partition, seq))
+        if attempt is not None and attempt.epoch == epoch:
+            attempt.refuse(error)
+
     # --- turns ----------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -105,7 +118,12 @@ class AttemptPool:
             return None  # taken back while it waited for its place
         if self._app is None:
             return None
-        _, spec = host.resolve(row.target.service, row.target.handler)
+        try:
+            _, spec = host.resolve(row.target.service, row.target.handler)
+        except PerdureError as gone:
+            error = AttemptError(404, gone.what, doc_code="RT0011")
+            Proposals(host, _GONE, partition, row).failed(error, retry_after_ms=None, park=False, counted=True)
+            return None
         chunk = host.journal(partition, seq)
         state = None
         if row.handler_kind is not HandlerKind.PLAIN and not spec.lazy_state:

@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 
 from perdure.env.clock import Clock, SystemClock
 from perdure.env.executor import Executor, ThreadExecutor
 from perdure.env.files import Files, SystemFiles
 from perdure.env.random import Random, SystemRandom
 from perdure.invoker.pool import AttemptPool
+from perdure.log.errors import RecordRefused
 from perdure.log.log import Log
 from perdure.log.memory import MemoryLog
 from perdure.log.segment_log import SegmentLog
 from perdure.model.driver import App
 from perdure.model.errors import PerdureError
 from perdure.model.limits import TIMERS_IN_MEMORY_MAX
-from perdure.model.records import Forget, Record, TimersFired
+from perdure.model.records import Forget, Progress, Record, TimersFired
 from perdure.model.service import HandlerSpec, ServiceSpec
 from perdure.node.callers import Callers
 from perdure.node.checkpoints import Checkpoints
 from perdure.node.cleaner import Cleaner
 from perdure.node.data_directory import DataDirectory
-from perdure.node.errors import NodeStopped
+from perdure.node.errors import ApplyFailed, NodeStopped
 from perdure.node.performer import Performer, Reply
 from perdure.node.phase import Phase
 from perdure.node.recovery import Recovered, replay, take_up
@@ -38,6 +40,7 @@ from perdure.partition.actions import Action
 from perdure.store.rows import Invocation, JournalChunk
 from perdure.store.store import Store
 
+_logger = logging.getLogger("perdure.node")
 _SWEEP_S = 1.0
 
 
@@ -76,6 +79,7 @@ class Core:
         self.random: Random = random or SystemRandom()
         self.executor: Executor = executor or ThreadExecutor(settings.step_threads)
         self.partitions = 1
+        self.may_start_steps = True
         self._now_ms = 0
         self._directory: DataDirectory | None = None
         self._changed = asyncio.Event()
@@ -111,7 +115,9 @@ class Core:
         if settings.data is None:
             self.partitions = settings.partitions or 1
             self.store = Store.open(None, self.partitions, executor=self.executor)
-            self.log = MemoryLog(loop=self.loop, on_durable=self._on_durable, on_failure=self._fail)
+            self.log = MemoryLog(
+                loop=self.loop, on_durable=self._on_durable, on_failure=self._fail, on_refused=self._on_refused
+            )
         else:
             self._directory = directory = DataDirectory(settings.data, self.files, settings.partitions)
             self.partitions = directory.partitions
@@ -126,6 +132,7 @@ class Core:
                 durability=settings.durability,
                 on_durable=self._on_durable,
                 on_failure=self._fail,
+                on_refused=self._on_refused,
                 checkpoint_lsn=self.store.applied_lsn,
                 segment_bytes=settings.segment_bytes,
             )
@@ -173,7 +180,7 @@ class Core:
         if self.phase is not Phase.READY:
             return
         self._enter(Phase.STOPPING)
-        self.pool.accepting = False
+        self.pool.accepting = self.may_start_steps = False
         self.timers.close()
         self._cleaner.close()
         if self._sweep_handle is not None:
@@ -276,6 +283,18 @@ class Core:
             self.performer.batch(first_lsn, records)
         except PerdureError as error:
             self._fail(error)
+        except Exception as error:
+            # What is applied by now cannot be told from what is not: only a restart from the log can.
+            _logger.exception("a record could not be applied")
+            self._fail(ApplyFailed(f"a record behind LSN {first_lsn - 1} could not be applied: {error!r}."))
+
+    def _on_refused(self, lsn: int, record: Record, error: RecordRefused) -> None:
+        """A record grew too large while it was pending: its LSN stays unused, and its proposer hears of it."""
+        self.performer.replies.pop(lsn, None)
+        if isinstance(record, Progress):
+            self.pool.refuse(record.partition, record.seq, record.epoch, error)
+        else:
+            _logger.error("LSN %d: %s", lsn, error)
 
     def after_batch(self, records: list[Record]) -> None:
         """Turns run here, once the whole batch has been applied."""

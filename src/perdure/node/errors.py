@@ -72,3 +72,9 @@ class ControlRefused(NodeError):
     def __init__(self, what: str, status: int) -> None:
         super().__init__(what)
         self.refused_status = status
+
+
+class ApplyFailed(NodeError):
+    """A bug of perdure: the state machine could not apply a record. The node stops; nothing acknowledged is lost."""
+
+    code = "PD0313"

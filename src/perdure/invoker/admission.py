@@ -1,0 +1,100 @@
+"""What is checked of a command before it is proposed, and what is filled into a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from perdure.invoker import replay
+from perdure.invoker.requests import make_request
+from perdure.model import journal as j
+from perdure.model.errors import PerdureError
+from perdure.model.limits import BODY_BYTES_MAX, JOURNAL_ENTRIES_MAX
+from perdure.model.records import AttemptError
+from perdure.model.target import HandlerKind, ServiceKind
+
+if TYPE_CHECKING:
+    from perdure.invoker.host import Host
+    from perdure.model.service import HandlerSpec
+    from perdure.store.rows import Invocation
+
+TOO_LONG = AttemptError(
+    500,
+    f"the journal holds {JOURNAL_ENTRIES_MAX} entries, the most it can: split the work into several invocations.",
+    doc_code="PD0311",
+)
+_PAYLOAD = {
+    j.Output: "result",
+    j.SetState: "value",
+    j.Call: "body",
+    j.OneWayCall: "body",
+    j.CompleteAwakeable: "result",
+    j.CompletePromise: "result",
+    j.SendSignal: "result",
+}
+_WRITES = (j.SetState, j.ClearState, j.ClearAllState)
+_MAY_WRITE = (HandlerKind.EXCLUSIVE, HandlerKind.RUN)
+
+
+class CommandRefused(Exception):
+    """`park`: another attempt would issue it again, so the invocation pauses."""
+
+    def __init__(self, error: AttemptError, *, park: bool) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.park = park
+
+
+def admit(
+    command: j.Command, host: Host, spec: HandlerSpec, key: tuple[int, int], row: Invocation, deployment: str
+) -> None:
+    """Check a command of the attempt of `row`, which runs `spec` under `key` (partition, seq). Errors: CommandRefused."""
+    kind = type(command)
+    field = _PAYLOAD.get(kind)
+    if field is not None:
+        _check_size(command, getattr(command, field))
+    if kind is j.Call or kind is j.OneWayCall:
+        _resolve(cast("j.Call | j.OneWayCall", command), host, key, row, deployment)
+    elif kind in _WRITES and spec.kind not in _MAY_WRITE:
+        text = f"{row.target} may not {replay.describe(command)}: only exclusive handlers write state."
+        raise CommandRefused(AttemptError(500, text, doc_code="RT0017"), park=True)
+
+
+def _check_size(command: j.Command, payload: object) -> None:
+    if type(payload) is bytes and len(payload) > BODY_BYTES_MAX:
+        text = f"{replay.describe(command)} carries {len(payload)} bytes; at most {BODY_BYTES_MAX} are taken."
+        raise CommandRefused(AttemptError(413, text, doc_code="RT0003"), park=True)
+
+
+def _resolve(
+    command: j.Call | j.OneWayCall, host: Host, key: tuple[int, int], row: Invocation, deployment: str
+) -> None:
+    target = command.target
+    try:
+        service, spec = host.resolve(target.service, target.handler)
+    except PerdureError as unknown:
+        # Retried, not parked: the service may be registered by then.
+        raise CommandRefused(AttemptError(404, unknown.what, doc_code="RT0018"), park=False) from unknown
+    if (target.key is None) != (service.kind is ServiceKind.SERVICE):
+        wanted = "no key" if target.key is not None else "a key"
+        raise CommandRefused(AttemptError(500, f"{target} takes {wanted}.", doc_code="RT0017"), park=False)
+    execute_at_ms, caller = 0, None
+    if type(command) is j.OneWayCall:
+        execute_at_ms = command.invoke_at_ms
+    else:
+        assert type(command) is j.Call
+        caller = j.Caller(*key, command.completion_id, j.CompletionCode.CALL)
+    command.request = make_request(
+        spec,
+        target,
+        headers=[],
+        body=b"",
+        idempotency_key=command.idempotency_key,
+        execute_at_ms=execute_at_ms,
+        origin=j.Origin("service", row.id, row.target),
+        caller=caller,
+        at_ms=host.now_ms(),
+        random=host.random,
+        deployment=deployment,
+        traceparent=row.traceparent,
+        tracestate=row.tracestate,
+    )

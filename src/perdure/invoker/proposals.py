@@ -1,0 +1,84 @@
+"""What an attempt proposes: its progress, its failure, its suspension. The same for every kind of invoker."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from perdure.model.ids import format_invocation_id
+from perdure.model.journal import Awaiting, Entry
+from perdure.model.records import AttemptError, AttemptFailed, Progress, Suspended
+
+if TYPE_CHECKING:
+    from perdure.invoker.host import Host
+    from perdure.model.service import HandlerSpec
+    from perdure.store.rows import Invocation
+
+_logger = logging.getLogger("perdure.invoker")
+
+MERGED_ENTRIES_MAX = 1_000
+"""Entries in one `Progress` record: beyond it a new one begins."""
+
+
+class Proposals:
+    """The records of one attempt. `last_lsn` is that of its latest `Progress`."""
+
+    __slots__ = ("_epoch", "_host", "_partition", "_record", "_row", "_spec", "last_lsn")
+
+    def __init__(self, host: Host, spec: HandlerSpec, partition: int, row: Invocation) -> None:
+        self._host = host
+        self._spec = spec
+        self._partition = partition
+        self._row = row
+        self._epoch = row.epoch
+        self._record: Progress | None = None
+        self.last_lsn = 0
+
+    def progress(self, entries: list[Entry], *, ended: bool, awaited: bool) -> None:
+        """Propose entries (the list is taken over); they join the last record while that may still change."""
+        host = self._host
+        record = self._record
+        if (
+            record is not None
+            and host.is_pending(self.last_lsn)
+            and len(record.entries) + len(entries) <= MERGED_ENTRIES_MAX
+        ):
+            record.entries.extend(entries)
+            record.ended = ended
+            if awaited:
+                host.hurry()
+            return
+        record = Progress(self._partition, host.now_ms(), self._row.seq, self._epoch, entries, ended)
+        self.last_lsn = host.propose(record, awaited=awaited)
+        self._record = record
+
+    def failed(self, error: AttemptError, *, retry_after_ms: int | None, park: bool, counted: bool) -> None:
+        """`park`: no retry, pause. `counted` false: a step's own bounded policy decides, the handler's counts nothing."""
+        host, policy = self._host, self._spec.retry
+        now_ms = host.now_ms()
+        retry_at_ms: int | None = None
+        if not park:
+            delay_ms = policy.delay_ms(self._row.attempts_failed + 1, host.random.fraction()) if counted else 0
+            if delay_ms is not None:
+                retry_at_ms = now_ms + max(1, delay_ms if retry_after_ms is None else retry_after_ms)
+        exhausted = "pause" if park else policy.on_max_attempts
+        record = AttemptFailed(
+            self._partition, now_ms, self._row.seq, self._epoch, error, retry_at_ms, exhausted, counted
+        )
+        host.propose(record, awaited=True)
+        self._log(record)
+
+    def suspended(self, awaiting: Awaiting, notifications: int) -> None:
+        host = self._host
+        record = Suspended(self._partition, host.now_ms(), self._row.seq, self._epoch, awaiting, notifications)
+        host.propose(record, awaited=False)
+
+    def _log(self, record: AttemptFailed) -> None:
+        who = f"{self._row.target} ({format_invocation_id(self._row.id)})"
+        if record.retry_at_ms is not None:
+            then = f"next attempt in {(record.retry_at_ms - record.at_ms) / 1000:.1f} s"
+        else:
+            then = "it is paused" if record.exhausted == "pause" else "it ends with this error"
+        _logger.warning("attempt %d of %s failed: %s; %s", self._epoch, who, record.error.message, then)
+        if record.error.stacktrace:
+            _logger.info("%s", record.error.stacktrace)

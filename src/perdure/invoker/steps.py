@@ -1,0 +1,83 @@
+"""The steps of one attempt: registered during a turn, started after it, each reported once.
+
+An async body is a task of the node's own long-lived loop, a plain one runs on a thread. What a step's end means is the
+attempt's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, cast
+
+from perdure.model.driver import Step
+from perdure.model.journal import Failure
+
+if TYPE_CHECKING:
+    from perdure.invoker.host import Host
+
+Done = Callable[[Step, "bytes | Failure"], None]
+Failed = Callable[[Step, BaseException], None]
+
+
+class StepCancelled(RuntimeError):
+    """The body did not come to its end: its task was cancelled, or the node stopped."""
+
+
+class Steps:
+    __slots__ = ("_done", "_failed", "_host", "fresh", "running")
+
+    def __init__(self, host: Host, done: Done, failed: Failed) -> None:
+        self._host = host
+        self._done = done
+        self._failed = failed
+        self.fresh: dict[int, Step] = {}
+        """Registered, not started."""
+        self.running: dict[int, Step] = {}
+
+    def start(self) -> None:
+        """Start what was registered; not while the node stops: those run in the next process."""
+        if not self._host.may_start_steps:
+            return
+        fresh, self.fresh = self.fresh, {}
+        self.running.update(fresh)
+        for step in fresh.values():
+            if step.mode == "async":
+                body = cast(Callable[[], Awaitable[bytes | Failure]], step.body)
+                self._host.loop.create_task(self._run(step, body), context=step.context)
+            else:
+                self._run_in_thread(step, cast(Callable[[], bytes | Failure], step.body))
+
+    async def _run(self, step: Step, body: Callable[[], Awaitable[bytes | Failure]]) -> None:
+        try:
+            result = await body()
+        except asyncio.CancelledError:
+            self._end(step, None, StepCancelled("the step's task was cancelled from outside"))
+            raise
+        except Exception as error:
+            self._end(step, None, error)
+        else:
+            self._end(step, result, None)
+
+    def _run_in_thread(self, step: Step, body: Callable[[], bytes | Failure]) -> None:
+        context = step.context
+        work = body if context is None else (lambda: context.run(body))
+        future = asyncio.wrap_future(self._host.executor.submit("steps", work), loop=self._host.loop)
+
+        def done(finished: asyncio.Future[bytes | Failure]) -> None:
+            if finished.cancelled():
+                self._end(step, None, StepCancelled("the step was cancelled because the node stops"))
+            elif (error := finished.exception()) is not None:
+                self._end(step, None, error)
+            else:
+                self._end(step, finished.result(), None)
+
+        future.add_done_callback(done)
+
+    def _end(self, step: Step, result: bytes | Failure | None, error: BaseException | None) -> None:
+        self.running.pop(step.completion_id, None)
+        if error is not None:
+            self._failed(step, error)
+        else:
+            assert result is not None
+            self._done(step, result)
