@@ -12,22 +12,47 @@ from pathlib import Path
 
 import pytest
 
-from perdure.env.files import SystemFiles
+from perdure.env.clock import SystemClock
+from perdure.env.files import SystemFile, SystemFiles
+from perdure.env.random import SystemRandom
 from perdure.log.errors import LogCorrupt, LogError, LogFormatUnknown
+from perdure.log.format import FrameKind, encode_body
 from perdure.log.read import read_segments
 from perdure.log.recovery import Survey, repair, survey
+from perdure.log.segments import SegmentDirectory, body_room
 from perdure.model.records import Record
 
 from .conftest import OpenLog, flat, record
 
-FILES = SystemFiles()
+
+class UnsyncedFile(SystemFile):
+    def datasync(self) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+
+class UnsyncedFiles(SystemFiles):
+    """The real disk without waiting for it: these tests damage bytes, thousands of times, and lose no power."""
+
+    def open(self, path: Path, *, create: bool = False, write: bool = True) -> SystemFile:
+        file = super().open(path, create=create, write=write)
+        file.__class__ = UnsyncedFile
+        return file
+
+    def sync_directory(self, path: Path) -> None:
+        pass
+
+
+FILES = UnsyncedFiles()
 FIRST, LAST = "segment-000000000001.log", "segment-000000000002.log"
 
 
 async def write(open_log: OpenLog, directory: Path, *, clean: bool, batches: int = 6, **settings: object) -> list[int]:
     """A log of small batches, two records each, in one segment; returns the offset behind each batch."""
     settings = {"segment_first_bytes": 1024, "segment_bytes": 1024, **settings}
-    log, _ = await open_log(directory=directory, **settings)
+    log, _ = await open_log(FILES, directory, **settings)
     ends = []
     for number in range(batches):
         log.append(record(2 * number + 1, 3), awaited=False)
@@ -63,16 +88,19 @@ def original(count: int) -> list[tuple[int, Record]]:
 
 
 class Victim:
-    """A directory whose files can be damaged and put back."""
+    """A copy of a log in which one file is damaged, a fresh one each time."""
 
     def __init__(self, source: Path, work: Path) -> None:
-        self.source, self.directory = source, work
+        self._good = {path.name: path.read_bytes() for path in source.iterdir()}
+        self._work = work
+        work.mkdir()
 
     def damaged(self, name: str, data: bytes) -> Path:
-        shutil.rmtree(self.directory, ignore_errors=True)
-        shutil.copytree(self.source, self.directory)
-        (self.directory / name).write_bytes(data)
-        return self.directory
+        for old in self._work.iterdir():
+            old.unlink()
+        for each, good in self._good.items():
+            (self._work / each).write_bytes(data if each == name else good)
+        return self._work
 
 
 def flips(data: bytes, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
@@ -204,7 +232,7 @@ async def test_under_os_a_batch_that_was_cut_never_comes_back(open_log: OpenLog,
 
 async def several(open_log: OpenLog, directory: Path, *, clean: bool, mode: str = "fsync") -> int:
     """A log of at least three segments; returns its last LSN."""
-    log, _ = await open_log(directory=directory, segment_first_bytes=512, segment_bytes=512, durability=mode)
+    log, _ = await open_log(FILES, directory, segment_first_bytes=512, segment_bytes=512, durability=mode)
     for number in range(1, 14):
         log.append(record(number, 3))
         await log.sync()
@@ -293,3 +321,29 @@ async def test_bytes_that_a_user_sent_cannot_pass_for_a_batch(open_log: OpenLog,
     data[end - 1] ^= 1
     path.write_bytes(data)
     assert [lsn for lsn, _ in recover(tmp_path / "log")] == [1]
+
+
+async def test_a_last_segment_from_an_earlier_clean_stop_is_refused(open_log: OpenLog, tmp_path: Path) -> None:
+    """Intact, with an end mark, and old: the clean-stop file knows where the log really ended."""
+    await write(open_log, tmp_path / "log", clean=True, batches=2)
+    old = (tmp_path / "log" / FIRST).read_bytes()
+    await write(open_log, tmp_path / "log", clean=True, batches=2)
+    victim = Victim(tmp_path / "log", tmp_path / "damaged")
+    with pytest.raises(LogCorrupt, match=rf"{FIRST}.*it ends here, but was closed in segment 1"):
+        recover(victim.damaged(FIRST, old))
+
+
+@pytest.mark.parametrize("rest", range(-2, 3))
+def test_there_is_always_room_for_a_seal(tmp_path: Path, rest: int) -> None:
+    directory = SegmentDirectory(FILES, tmp_path, clock=SystemClock(), random=SystemRandom(), segment_bytes=1024)
+    active = directory.activate(directory.make_spare(), 1, 1, "fsync")
+    body = encode_body([record(1)])
+    filler = body_room(1024) - len(body) - 36 + rest
+    active.append(1, 1, body)
+    assert active.fits(filler) == (rest <= 0)
+    if active.fits(filler):
+        active.append(2, 1, bytes(filler))
+        active.mark(FrameKind.SEAL, 3)
+        active.file.close()
+        assert active.path.stat().st_size == 1024
+        assert survey(FILES, tmp_path, 0).segments[0].ending is FrameKind.SEAL
