@@ -6,9 +6,13 @@ The names an author writes; each is loaded when it is first used.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
+"""Known to type checkers by its name; importing `typing` for it would cost more than all the rest here."""
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from perdure.embedded import Client as Client
     from perdure.embedded import Node as Node
     from perdure.embedded import Sent as Sent

@@ -93,7 +93,7 @@ def test_errors_have_the_same_shape() -> None:
 
 
 def test_importing_is_quick() -> None:
-    code = "import time; start = time.perf_counter(); import perdure; print((time.perf_counter() - start) * 1000)"
+    code = "import time; start = time.process_time(); import perdure; print((time.process_time() - start) * 1000)"
     best = min(
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
         for _ in range(3)

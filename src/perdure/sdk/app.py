@@ -42,7 +42,7 @@ class App:
     def bind(self, *services: Registry) -> App:
         """Add services. Errors: RegistrationError (PD0407) for a name that is taken, or something else."""
         for service in services:
-            if not isinstance(service, Registry):
+            if not isinstance(service, Registry):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise RegistrationError(f"{service!r} is not a service.", "Bind Service, VirtualObject or Workflow.")
             if service.name in self._services:
                 raise RegistrationError(

@@ -351,19 +351,19 @@ class _ReadsState(Context):
 
     @overload
     def get(
-        self, name: str, serde: Serde[T] = ..., type_hint: type[T] | None = ..., entry_name: str | None = ...
+        self, name: str, serde: Serde[T], type_hint: type[T] | None = ..., entry_name: str | None = ...
     ) -> DurableFuture[T | None]: ...
 
     @overload
+    def get(self, name: str, *, type_hint: type[T], entry_name: str | None = ...) -> DurableFuture[T | None]: ...
+
+    @overload
     def get(
-        self,
-        name: str,
-        serde: Serde[T] = ...,
-        type_hint: type[T] | None = ...,
-        entry_name: str | None = ...,
-        *,
-        default: D,
+        self, name: str, *, type_hint: type[T], entry_name: str | None = ..., default: D
     ) -> DurableFuture[T | D]: ...
+
+    @overload
+    def get(self, name: str, *, entry_name: str | None = ..., default: Any = ...) -> DurableFuture[Any]: ...
 
     @abc.abstractmethod
     def get(

@@ -5,6 +5,8 @@ processes raise one, so an audit hook does. Only calls made by user code in a bo
 standard library may look at the clock for itself. Each place is flagged once.
 """
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import datetime

@@ -4,13 +4,16 @@ CPython runs `finally` blocks when a coroutine goes. So the driver is made inert
 block has no effect, and awaiting one goes on unwinding (`GeneratorExit`).
 """
 
+# pyright: reportPrivateUsage=false
+# asyncio's interface for other loops is spelled with underscores.
+
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Any
 
 from perdure.model.driver import C, Capability, Step
@@ -84,7 +87,7 @@ def drop(loop: DeterministicLoop) -> None:
                 for task in reversed(tasks):
                     _close(loop, task)
                 loop.forget_tasks()
-                del task
+                task = None
                 tasks.clear()
         finally:
             loop.leave(entered)
@@ -152,15 +155,19 @@ def close_generator(generator: AsyncGenerator[Any, Any]) -> None:
         _log.debug("A finally block failed while its attempt was dropped", exc_info=True)
 
 
+def _say_nothing(coroutine: object) -> None:
+    pass
+
+
 @contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
+def _no_warnings() -> Generator[None]:
     """Coroutines that user code made and had not awaited yet go without a warning: it would be true of every drop."""
     name = "_warn_unawaited_coroutine"
     warn = getattr(warnings, name, None)
     if warn is None:
         yield
         return
-    setattr(warnings, name, lambda coroutine: None)
+    setattr(warnings, name, _say_nothing)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from perdure.model.errors import PerdureError
 from perdure.model.journal import Failure
@@ -121,16 +121,22 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__
 
 
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    """What an exception group holds; nothing for any other exception."""
+    if not isinstance(error, BaseExceptionGroup):
+        return ()
+    return cast("tuple[BaseException, ...]", error.exceptions)
+
+
 def terminal_cause(error: BaseException) -> TerminalError | None:
     """The terminal error that an exception stands for: itself, one in its `__cause__` chain, or, of a group whose
     leaves are all terminal, the first."""
     for link in causes(error):
         if isinstance(link, TerminalError):
             return link
-        if isinstance(link, BaseExceptionGroup):
-            leaves = [terminal_cause(leaf) for leaf in link.exceptions]
-            if leaves and all(leaf is not None for leaf in leaves):
-                return leaves[0]
+        leaves = [terminal_cause(leaf) for leaf in _members(link)]
+        if leaves and all(leaf is not None for leaf in leaves):
+            return leaves[0]
     return None
 
 
@@ -138,11 +144,10 @@ def retryable_cause(error: BaseException) -> RetryableError | None:
     for link in causes(error):
         if isinstance(link, RetryableError):
             return link
-        if isinstance(link, BaseExceptionGroup):
-            for leaf in link.exceptions:
-                found = retryable_cause(leaf)
-                if found is not None:
-                    return found
+        for leaf in _members(link):
+            found = retryable_cause(leaf)
+            if found is not None:
+                return found
     return None
 
 

@@ -4,6 +4,9 @@ helpers whose order no replay repeats.
 Refusals also mark the attempt as failed out of band, because user code may swallow the exception.
 """
 
+# pyright: reportPrivateUsage=false
+# asyncio's interface for other loops is spelled with underscores.
+
 from __future__ import annotations
 
 import asyncio
@@ -11,7 +14,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NoReturn, Protocol
 
 from perdure.sdk.errors import DirectIOError, OutsideWakeError, UnorderedError
@@ -19,7 +22,7 @@ from perdure.sdk.errors import DirectIOError, OutsideWakeError, UnorderedError
 _STDLIB = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 _SITE = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 _PERDURE = str(Path(__file__).parent.parent)
-_ENSURE_FUTURE = asyncio.tasks._ensure_future.__code__  # type: ignore[attr-defined]
+_ENSURE_FUTURE: CodeType = asyncio.tasks._ensure_future.__code__  # type: ignore[attr-defined]
 
 
 class Guarded(Protocol):

@@ -16,7 +16,7 @@ from perdure.model.service import HandlerSpec, PayloadRules
 from perdure.model.target import HandlerKind, ServiceKind
 from perdure.sdk.errors import RegistrationError
 from perdure.sdk.retry import InvocationRetryPolicy, merged_policy
-from perdure.sdk.serde import DefaultSerde, Serde, json_schema, serde_for
+from perdure.sdk.serde import Serde, is_default, json_schema, serde_for
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -193,9 +193,7 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _chosen(serde: Serde[Any], annotation: Any) -> Serde[Any]:
-    if type(serde) is DefaultSerde and serde.type_hint is None:
-        return serde_for(annotation)
-    return serde
+    return serde_for(annotation) if is_default(serde) else serde
 
 
 def attach_handler(function: F, handler: Handler) -> F:

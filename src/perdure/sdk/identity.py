@@ -10,7 +10,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 from perdure.sdk.handler import Handler
 from perdure.sdk.loop import LOOP_VERSION
@@ -42,6 +42,6 @@ def _add_code(update: Callable[[bytes], object], code: CodeType) -> None:
             _add_code(update, constant)
         elif isinstance(constant, frozenset):
             # A set's repr follows its hashes, which differ from process to process.
-            update(repr(sorted(map(repr, constant))).encode())
+            update(repr(sorted(repr(item) for item in cast(frozenset[object], constant))).encode())
         else:
             update(repr(constant).encode())

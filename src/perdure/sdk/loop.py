@@ -8,10 +8,12 @@ What always holds:
 It knows neither journals nor drivers: `attempt` decides what is delivered, and makes the earliest timer durable.
 """
 
+# pyright: reportPrivateUsage=false
+# asyncio's interface for other loops is spelled with underscores.
+
 from __future__ import annotations
 
 import asyncio
-import asyncio.events
 import contextvars
 import gc
 import heapq
@@ -328,7 +330,7 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
                 future.set_exception(error)
         return future
 
-    get_debug = bool
+    get_debug = bool  # pyright: ignore[reportAssignmentType]
     """`bool()` is False, and asyncio asks for every future."""
 
     def set_debug(self, enabled: bool) -> None:

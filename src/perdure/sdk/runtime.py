@@ -223,7 +223,8 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
         future: DurableFuture[Any] = attempt.prepare(DurableFuture(loop=attempt.loop), number, serde, name)
         attempt.expect(number, future)
         if not future.done():
-            body = partial(run_async if mode == "async" else run_plain, function, args, kwargs, serde, attempt.codec)
+            runner: Callable[..., Any] = run_async if mode == "async" else run_plain
+            body = partial(runner, function, args, kwargs, serde, attempt.codec)
             retry = None if options is DEFAULT_OPTIONS else retry_policy(options)
             attempt.driver.start_step(Step(number, name, mode, body, contextvars.copy_context(), retry))
         return future
@@ -448,7 +449,7 @@ class InvocationContext(WorkflowContext, WorkflowSharedContext):
 
     # --- state --------------------------------------------------------------------------------------------------------
 
-    def get(
+    def get(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         name: str,
         serde: Serde[Any] = DEFAULT_SERDE,

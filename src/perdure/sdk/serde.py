@@ -147,11 +147,14 @@ _found: dict[Any, Serde[Any]] = {}
 
 def chosen(serde: Serde[Any] | None, type_hint: Any) -> Serde[Any]:
     """The serde to use: the one given, unless that is the default one and a type is known."""
-    if serde is None or type(serde) is DefaultSerde:
-        if type_hint is not None:
-            return serde_for(type_hint)
-        return JSON if serde is None else serde._found
+    if serde is None or is_default(serde):
+        return JSON if type_hint is None else serde_for(type_hint)
     return serde
+
+
+def is_default(serde: Serde[Any]) -> bool:
+    """True when nobody chose a serde: the type, if one is known, decides."""
+    return isinstance(serde, DefaultSerde) and serde.type_hint is None
 
 
 def serde_for(annotation: Any) -> Serde[Any]:

@@ -20,7 +20,7 @@ from perdure.model.journal import Failure
 from perdure.model.retry import StepRetryPolicy
 from perdure.sdk.codec import Codec
 from perdure.sdk.errors import StepError, TerminalError, failure_of
-from perdure.sdk.serde import DEFAULT_SERDE, DefaultSerde, Serde, chosen, serde_for
+from perdure.sdk.serde import DEFAULT_SERDE, Serde, chosen, is_default, serde_for
 
 T = TypeVar("T")
 
@@ -177,6 +177,6 @@ def check_process_step(function: Callable[..., Any], args: tuple[Any, ...], kwar
 
 
 def step_serde(serde: Serde[Any], type_hint: Any, action: Action) -> Serde[Any]:
-    if type(serde) is DefaultSerde and serde.type_hint is None:
+    if is_default(serde):
         return action.serde if type_hint is None else serde_for(type_hint)
     return chosen(serde, type_hint)
