@@ -7,7 +7,7 @@ milliseconds. Units are fixed lengths: a day is 24 hours, and months and years a
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from decimal import ROUND_CEILING, Decimal
 
 MS_PER_SECOND = 1_000
 _MINUTE = 60 * MS_PER_SECOND
@@ -23,15 +23,15 @@ _ISO = re.compile(
 )
 _ISO_MS = {"w": 7 * _DAY, "d": _DAY, "h": _HOUR, "m": _MINUTE, "s": MS_PER_SECOND}
 _FRIENDLY_PART = re.compile(r"\s*,?\s*(\d+(?:\.\d+)?)\s*([a-zµ]+)", re.ASCII)
-_FRIENDLY_MS: dict[str, int | Fraction] = {
+_FRIENDLY_MS: dict[str, int | Decimal] = {
     **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), 7 * _DAY),
     **dict.fromkeys(("d", "day", "days"), _DAY),
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), _HOUR),
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), _MINUTE),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), MS_PER_SECOND),
     **dict.fromkeys(("ms", "msec", "msecs", "milli", "millis", "millisecond", "milliseconds"), 1),
-    **dict.fromkeys(("us", "µs", "usec", "usecs", "micro", "micros", "microsecond", "microseconds"), Fraction(1, 1000)),
-    **dict.fromkeys(("ns", "nsec", "nsecs", "nano", "nanos", "nanosecond", "nanoseconds"), Fraction(1, 1_000_000)),
+    **dict.fromkeys(("us", "µs", "usec", "usecs", "micro", "micros", "microsecond", "microseconds"), Decimal("0.001")),
+    **dict.fromkeys(("ns", "nsec", "nsecs", "nano", "nanos", "nanosecond", "nanoseconds"), Decimal("0.000001")),
 }
 _TEXT_MAX = 128
 
@@ -46,22 +46,22 @@ def parse_delay_ms(text: str) -> int:
     if not text or len(text) > _TEXT_MAX:
         raise BadDelay("it is empty" if not text else "it is too long")
     if text.isascii() and text.isdigit():
-        return _bounded(Fraction(int(text)))
+        return _bounded(Decimal(int(text)))
     if text[0] in "Pp":
         return _bounded(_iso(text))
     return _bounded(_friendly(text))
 
 
-def _iso(text: str) -> Fraction:
+def _iso(text: str) -> Decimal:
     match = _ISO.fullmatch(text)
     if match is None:
         raise BadDelay(f"'{text}' is not of the form P1DT2H3M4S, and years and months have no fixed length")
     parts = ((_ISO_MS[unit], number) for unit, number in match.groupdict().items() if number)
-    return sum((Fraction(number.replace(",", ".")) * ms for ms, number in parts), Fraction(0))
+    return sum((Decimal(number.replace(",", ".")) * ms for ms, number in parts), Decimal(0))
 
 
-def _friendly(text: str) -> Fraction:
-    total, end = Fraction(0), 0
+def _friendly(text: str) -> Decimal:
+    total, end = Decimal(0), 0
     while end < len(text):
         match = _FRIENDLY_PART.match(text, end)
         if match is None or (end == 0 and text[0] in " ,"):
@@ -69,13 +69,13 @@ def _friendly(text: str) -> Fraction:
         unit = _FRIENDLY_MS.get(match[2])
         if unit is None:
             raise BadDelay(f"'{match[2]}' is no unit of time; use d, h, m, s or ms")
-        total += Fraction(match[1]) * unit
+        total += Decimal(match[1]) * unit
         end = match.end()
     return total
 
 
-def _bounded(ms: Fraction) -> int:
-    whole = -(-ms.numerator // ms.denominator)
+def _bounded(ms: Decimal) -> int:
+    whole = int(ms.to_integral_value(ROUND_CEILING))
     if whole > DELAY_MAX_MS:
         raise BadDelay("it is more than a hundred years")
     return whole
