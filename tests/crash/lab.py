@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from perdure.testing.process import Answer, Caller, ServerProcess
+from perdure.testing.process import Answer, Caller, NoAnswer, ServerProcess
 from perdure.testing.steps import RecordedResults, StepTrace, judge
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +147,14 @@ class Worker:
 
 
 class Lab:
-    def __init__(self, directory: Path, seed: int, cycles: int, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        seed: int,
+        cycles: int,
+        settings: Mapping[str, object] | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.report = Report(seed)
         self._cycles = cycles
         self._rng = random.Random(seed)
@@ -161,7 +168,7 @@ class Lab:
             settings={"retry_initial_interval": "50ms", "partitions": 2, **(settings or {})},
         )
         self._recorded = RecordedResults(self._data / "log")
-        caller = self._server.ingress(timeout_s=PATIENCE_S)
+        caller = self._server.ingress(timeout_s=patience_s)
         self._caller = caller
         self._workers = [Worker(number, caller, random.Random(f"{seed}-{number}")) for number in range(CALLERS)]
         self._approved: set[str] = set()
@@ -251,8 +258,11 @@ class Lab:
         self.report.faults += verdict.wrong
 
     def _ended_as_told(self, invocation: Invocation) -> str | None:
-        """Wait for its end; a fault when it is not the answer that was given, or no success."""
-        now = self._caller.until_answered("GET", f"/restate/invocation/{invocation.id}/attach")
+        """Wait for its end; a fault when there is none, when it is not the answer that was given, or no success."""
+        try:
+            now = self._caller.until_answered("GET", f"/restate/invocation/{invocation.id}/attach")
+        except NoAnswer:
+            return f"{invocation.kind} {invocation.id} did not end"
         was = invocation.answer
         if was is None:
             if now.status != 200:
