@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
+import resource
 import signal
 import threading
 import time
@@ -200,6 +203,25 @@ def test_a_port_in_use_is_refused(server: ServerProcess, tmp_path: Path) -> None
     other = ServerProcess(["counting:app"], tmp_path / "other", directory=tmp_path)
     other.ingress_port = server.ingress_port
     assert f"cannot listen on 127.0.0.1:{server.ingress_port}" in refused(other)
+
+
+def test_a_failing_disk_ends_it_with_1_and_the_code(server: ServerProcess, tmp_path: Path) -> None:
+    server.start()
+    assert add(server, 1) == 1
+    # From here on, writes of the process behind the first 16 KiB of a file fail.
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (16 * 1024, resource.RLIM_INFINITY))
+    large = b" " * 32 * 1024 + b"1"
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        answer = server.ingress().try_once("POST", "/Counter/a/add", large, {"content-type": "application/json"})
+        assert answer.status == 503
+    assert server.wait() == 1
+    assert "perdure: PD010" in server.output_tail(1)
+    assert add_after_a_start(server) == 2
+
+
+def add_after_a_start(server: ServerProcess) -> object:
+    server.start()
+    return add(server, 1)
 
 
 def test_a_missing_module_is_refused_before_anything_is_made(tmp_path: Path) -> None:
