@@ -32,7 +32,7 @@ async def test_a_failed_write_or_sync_is_fatal_and_not_tried_again(
 ) -> None:
     disk = WatchedFiles()
     log, seen = await open_log(disk)
-    log._pace.inline, log._pace.estimate_s = inline, 0.0 if inline else 1.0
+    log.pace.force(inline=inline)
     log.append(record(1))
     await log.sync()
     disk.events.clear()

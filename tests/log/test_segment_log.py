@@ -41,7 +41,7 @@ async def test_one_sync_makes_many_records_durable(open_log: OpenLog) -> None:
 @pytest.mark.parametrize("inline", [True, False])
 async def test_what_is_appended_while_a_sync_is_in_flight_shares_the_next(open_log: OpenLog, inline: bool) -> None:
     log, seen = await open_log()
-    log._pace.inline, log._pace.estimate_s = inline, 0.0 if inline else 1.0
+    log.pace.force(inline=inline)
     log.append(record(1))
     for _ in range(2):
         await asyncio.sleep(0)

@@ -30,10 +30,15 @@ class SyncPace:
         self.inline = True
         self._monotonic = clock.monotonic
         self._samples = 0
+        self._forced = False
         self._began = 0.0
 
     def is_small(self, batch_bytes: int) -> bool:
         return batch_bytes <= INLINE_BYTES_MAX
+
+    def force(self, *, inline: bool) -> None:
+        """Decide by hand, for measurements."""
+        self.inline, self._forced = inline, True
 
     def __enter__(self) -> None:
         self._began = self._monotonic()
@@ -48,4 +53,5 @@ class SyncPace:
             self.estimate_s = sample if self._samples == 1 else min(self.estimate_s, sample)
         else:
             self.estimate_s += (min(sample, _SAMPLE_S_MAX) - self.estimate_s) * _WEIGHT
-        self.inline = self.estimate_s < (INLINE_BELOW_S if self.inline else INLINE_BELOW_S / 2)
+        if not self._forced:
+            self.inline = self.estimate_s < (INLINE_BELOW_S if self.inline else INLINE_BELOW_S / 2)

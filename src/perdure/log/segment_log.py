@@ -90,7 +90,8 @@ class SegmentLog(GroupCommit):
         self._active = opened.active
         self._segments = opened.segments
         self._spares = opened.spares
-        self._pace = opened.pace
+        self.pace = opened.pace
+        """What a sync costs (`estimate_s`), and whether it runs inline."""
 
         self._waiting: Batch | None = None
         """Encoded, and waiting for a segment that has room."""
@@ -155,11 +156,6 @@ class SegmentLog(GroupCommit):
     def first_lsn(self) -> int:
         return self._segments[0].base_lsn
 
-    @property
-    def sync_seconds(self) -> float:
-        """Running estimate of what a sync costs."""
-        return self._pace.estimate_s
-
     # --- batches
 
     def _write(self, batch: Batch) -> None:
@@ -167,7 +163,7 @@ class SegmentLog(GroupCommit):
         if not active.fits(len(batch.body)):
             self._waiting = batch
             self._rotate()
-        elif self._pace.inline and self._pace.is_small(len(batch.body)):
+        elif self.pace.inline and self.pace.is_small(len(batch.body)):
             try:
                 self._commit(active, batch)
             except Exception as error:
@@ -185,7 +181,7 @@ class SegmentLog(GroupCommit):
     def _commit(self, active: ActiveSegment, batch: Batch) -> None:
         active.append(batch.first_lsn, len(batch.slots), batch.body)
         if self._fsync:
-            with self._pace:
+            with self.pace:
                 active.sync()
 
     def _committed(self, batch: Batch) -> None:
