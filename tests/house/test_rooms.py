@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,27 @@ def test_no_room_imports_private_names_of_another() -> None:
             if any(part.startswith("_") and not part.startswith("__") for part in parts):
                 found.append(f"{place(path, line)} imports {'.'.join(parts)}")
     assert not found
+
+
+def loaded_with(path: Path) -> set[str]:
+    """The modules of perdure that are loaded while this file is: not those imported for types only, or in functions."""
+    tree = ast.parse(path.read_text())
+    found: set[str] = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            for _, module, name in imported_modules(ast.Module([statement], [])):
+                found |= {module, f"{module}.{name}"}
+    return found
+
+
+def test_no_file_needs_itself_while_it_loads() -> None:
+    modules = {
+        ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in SOURCE.rglob("*.py")
+    }
+    needs = {name: loaded_with(path) & modules.keys() - {name} for name, path in modules.items()}
+    assert needs["perdure.cli.server"] >= {"perdure.node.engine", "perdure.http.server"}
+    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError, which names the files
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
