@@ -26,7 +26,9 @@ from .world import World
 EXAMPLES = int(os.environ.get("PERDURE_EXAMPLES", "0"))
 COMMON = ("invoke", "progress", "progress", "step done", "end", "deliver", "deliver", "timers", "suspend", "wait")
 HISTORIES = st.lists(
-    st.tuples(st.sampled_from((*COMMON, *MOVES)), st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=80
+    st.tuples(st.sampled_from((*COMMON, *COMMON, *MOVES)), st.integers(0, 99), st.integers(0, 99)),
+    min_size=1,
+    max_size=80,
 )
 PARTITIONS = st.sampled_from((1, 3))
 

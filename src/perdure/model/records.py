@@ -28,6 +28,8 @@ class Lead(_Record, tag=1):
 
 
 class Invoke(_Record, tag=2):
+    """A request from outside for a new invocation, with all that was known of its target."""
+
     request: InvokeRequest
 
 
@@ -106,6 +108,8 @@ class DeliverSignal(_Record, tag=8):
 
 
 class InvokeMessage(msgspec.Struct, array_like=True, tag=1, gc=False):
+    """A call or a send: the same as `Invoke`, from another invocation."""
+
     request: InvokeRequest
 
 
@@ -117,6 +121,8 @@ class CompletionMessage(msgspec.Struct, array_like=True, tag=2, gc=False):
 
 
 class SignalMessage(msgspec.Struct, array_like=True, tag=3, gc=False):
+    """The same as `DeliverSignal`, from another invocation; signal 1 cancels."""
+
     invocation_id: bytes
     signal_id: int | str
     result: Result = None
@@ -131,6 +137,8 @@ class AttachMessage(msgspec.Struct, array_like=True, tag=4, gc=False):
 
 
 class KillMessage(msgspec.Struct, array_like=True, tag=5, gc=False):
+    """The invocation that called or sent this one was killed."""
+
     invocation_id: bytes
 
 
@@ -153,12 +161,14 @@ class OutboxDelivered(_Record, tag=10):
 
 
 class Forget(_Record, tag=11):
-    """Finished invocations whose retention is over."""
+    """Finished invocations whose retention is over (or that are the oldest of too many bytes)."""
 
     seqs: list[int]
 
 
 class Kill(_Record, tag=12):
+    """End an invocation now, whatever its handler does."""
+
     invocation_id: bytes
 
 
@@ -175,6 +185,8 @@ class Resume(_Record, tag=14):
 
 
 class Pause(_Record, tag=15):
+    """Take a started invocation from its attempt and let it wait for `Resume`."""
+
     invocation_id: bytes
 
 

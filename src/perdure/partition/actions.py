@@ -45,6 +45,8 @@ class AbortAttempt(_Action, frozen=True, gc=False):
 
 
 class ArmTimer(_Action, frozen=True, gc=False):
+    """A timer stands in the tables: propose `TimersFired` when it is due."""
+
     partition: int
     timer: Timer
 
@@ -97,6 +99,8 @@ class Control(enum.Enum):
 
 
 class Controlled(_Action, frozen=True, gc=False):
+    """How the control record fared, for whoever proposed it."""
+
     outcome: Control
 
 

@@ -58,7 +58,7 @@ def _check_timers(tables: Tables) -> None:
     while timers := tables.timers_after(after, 1000):
         for timer in timers:
             row = tables.invocation(timer.seq)
-            _hold(row is not None and row.status is not Status.COMPLETED, timer.seq, "a timer and is not alive")
+            _hold(row is not None and row.status is not Status.COMPLETED, timer.seq, "a timer and no life")
             assert row is not None
             _hold(_is_due(row, timer), timer.seq, "a timer it knows nothing of")
         after = timers[-1].key

@@ -18,6 +18,7 @@ from perdure.store.rows import Invocation, Promise
 
 
 def get_promise(work: Work, row: Invocation, entry: GetPromise) -> None:
+    """Answered with the promise's value, now or when it is completed."""
     service, key = row.target.service, row.target.key or ""
     promise = work.tables.promise(service, key, entry.key) or Promise()
     if promise.completed:
@@ -28,12 +29,14 @@ def get_promise(work: Work, row: Invocation, entry: GetPromise) -> None:
 
 
 def peek_promise(work: Work, row: Invocation, entry: PeekPromise) -> None:
+    """Answered at once with the value, or nothing when it is not completed."""
     promise = work.tables.promise(row.target.service, row.target.key or "", entry.key)
     result = promise.result if promise is not None and promise.completed else None
     tell(work, row, Completion(entry.completion_id, CompletionCode.PEEK_PROMISE, result))
 
 
 def complete_promise(work: Work, row: Invocation, entry: CompletePromise) -> None:
+    """Complete the promise and tell those who wait; answered with nothing, or failure 409 when it was completed before."""
     service, key = row.target.service, row.target.key or ""
     promise = work.tables.promise(service, key, entry.key) or Promise()
     if promise.completed:

@@ -27,6 +27,7 @@ class Status(enum.IntEnum):
     PAUSED = 4
     """Waits for a person (or a cancellation)."""
     COMPLETED = 5
+    """Has its result; kept for its retention."""
 
 
 class StepFailures(msgspec.Struct, array_like=True, gc=False):

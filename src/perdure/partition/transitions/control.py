@@ -18,27 +18,30 @@ _Move: TypeAlias = Callable[[Work, Invocation], Control]
 
 
 def cancel(work: Work, record: Cancel) -> None:
-    """End an invocation that has not started; ask one that has, by signal 1."""
+    """End an invocation that has not started with failure 409; a started one gets signal 1 in its journal.
+
+    The signal starts a suspended or paused one, whatever it waits for; between two attempts it is read by the next.
+    """
     _live(work, record, _cancel)
 
 
 def kill(work: Work, record: Kill) -> None:
-    """End an invocation now, with those it called or sent."""
+    """Complete it with failure 409, release its key, tell its callers; those it called or sent are killed as well."""
     _live(work, record, _kill)
 
 
 def pause(work: Work, record: Pause) -> None:
-    """Take a started invocation from its attempt and let it wait for `resume`."""
+    """A started invocation waits for `Resume` or a cancellation; it keeps its key, and what arrives is kept for it."""
     _live(work, record, _pause)
 
 
 def resume(work: Work, record: Resume) -> None:
-    """Start a paused, suspended or backing-off invocation now."""
+    """A new attempt now, with failures counted anew; unchanged when an attempt is under way."""
     _live(work, record, _resume)
 
 
 def purge(work: Work, record: Purge) -> None:
-    """Drop a finished invocation before its retention is over."""
+    """It is forgotten now; a workflow run takes its state and promises along."""
     row = _find(work, record)
     if row is None:
         outcome = Control.NOT_FOUND

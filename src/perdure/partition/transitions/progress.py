@@ -50,33 +50,40 @@ def _without(failures: dict[int, StepFailures], step: int) -> dict[int, StepFail
 
 
 def _set_state(work: Work, row: Invocation, entry: j.SetState) -> None:
+    """The value of the key in the state of the handler's object or workflow, from here on."""
     work.tables.set_state(row.target.service, row.target.key or "", entry.key, entry.value)
 
 
 def _clear_state(work: Work, row: Invocation, entry: j.ClearState) -> None:
+    """The key is gone from the state."""
     work.tables.clear_state(row.target.service, row.target.key or "", entry.key)
 
 
 def _clear_all_state(work: Work, row: Invocation, entry: j.ClearAllState) -> None:
+    """The state is empty."""
     work.tables.clear_all_state(row.target.service, row.target.key or "")
 
 
 def _get_lazy_state(work: Work, row: Invocation, entry: j.GetLazyState) -> None:
+    """Answered at once with the value, or nothing."""
     value = work.tables.state_value(row.target.service, row.target.key or "", entry.key)
     tell(work, row, j.Completion(entry.completion_id, j.CompletionCode.LAZY_STATE, value))
 
 
 def _get_lazy_state_keys(work: Work, row: Invocation, entry: j.GetLazyStateKeys) -> None:
+    """Answered at once with the names in the state, in order."""
     keys = sorted(work.tables.state(row.target.service, row.target.key or ""))
     tell(work, row, j.Completion(entry.completion_id, j.CompletionCode.LAZY_STATE_KEYS, keys))
 
 
 def _sleep(work: Work, row: Invocation, entry: j.Sleep) -> None:
+    """Arm a timer; answered when it fires, at once when its time is past."""
     row.timers = [*(row.timers or ()), (entry.wake_at_ms, entry.completion_id)]
     arm(work, Timer(entry.wake_at_ms, row.seq, entry.completion_id, TimerKind.SLEEP))
 
 
 def _call(work: Work, row: Invocation, entry: j.Call | j.OneWayCall) -> None:
+    """Send the request; answered at once with the id of the new invocation, and a `Call` later with its result."""
     request = entry.request
     assert request is not None, "the invoker resolves a call before it proposes it"
     request = msgspec.structs.replace(request, headers=entry.headers, body=entry.body)
@@ -86,11 +93,13 @@ def _call(work: Work, row: Invocation, entry: j.Call | j.OneWayCall) -> None:
 
 
 def _send_signal(work: Work, row: Invocation, entry: j.SendSignal) -> None:
+    """Send the signal to another invocation."""
     message = SignalMessage(entry.invocation_id, entry.signal_id, entry.result)
     work.send(work.home_of(entry.invocation_id), message)
 
 
 def _complete_awakeable(work: Work, row: Invocation, entry: j.CompleteAwakeable) -> None:
+    """Send the signal that the awakeable's id names; an id that is none is ignored."""
     try:
         invocation_id, signal = parse_awakeable_id(entry.awakeable_id)
     except BadId:  # refused by the author's side; one that came here all the same has nobody to tell
@@ -99,11 +108,13 @@ def _complete_awakeable(work: Work, row: Invocation, entry: j.CompleteAwakeable)
 
 
 def _attach(work: Work, row: Invocation, entry: j.AttachInvocation) -> None:
+    """Answered with the result of the other invocation once it is there, with failure 404 if it is unknown."""
     caller = j.Caller(work.partition, row.seq, entry.completion_id, j.CompletionCode.ATTACH)
     work.send(work.home_of(entry.invocation_id), AttachMessage(entry.invocation_id, caller))
 
 
 def _get_output(work: Work, row: Invocation, entry: j.GetInvocationOutput) -> None:
+    """Answered with the result if it is there, nothing if it is not yet, failure 404 if the invocation is unknown."""
     caller = j.Caller(work.partition, row.seq, entry.completion_id, j.CompletionCode.OUTPUT)
     work.send(work.home_of(entry.invocation_id), AttachMessage(entry.invocation_id, caller, wait=False))
 
