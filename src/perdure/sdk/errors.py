@@ -125,7 +125,8 @@ def _members(error: BaseException) -> tuple[BaseException, ...]:
     """What an exception group holds; nothing for any other exception."""
     if not isinstance(error, BaseExceptionGroup):
         return ()
-    return cast("tuple[BaseException, ...]", error.exceptions)
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return group.exceptions
 
 
 def terminal_cause(error: BaseException) -> TerminalError | None:
