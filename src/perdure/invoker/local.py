@@ -395,6 +395,7 @@ class LocalAttempt:
         """The invocation was taken away (killed, paused, a newer epoch): drop everything, propose nothing."""
         if not self.over:
             self._finish()
+            self._steps.cancel()
 
     @property
     def inactivity_timeout_s(self) -> float:

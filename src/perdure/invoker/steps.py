@@ -25,7 +25,7 @@ class StepCancelled(RuntimeError):
 
 
 class Steps:
-    __slots__ = ("_done", "_failed", "_host", "fresh", "running")
+    __slots__ = ("_done", "_failed", "_host", "_tasks", "fresh", "running")
 
     def __init__(self, host: Host, done: Done, failed: Failed) -> None:
         self._host = host
@@ -34,6 +34,13 @@ class Steps:
         self.fresh: dict[int, Step] = {}
         """Registered, not started."""
         self.running: dict[int, Step] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Held here, because a loop holds its tasks weakly."""
+
+    def cancel(self) -> None:
+        """Nobody takes the results any more: async bodies end at their next await; a thread cannot be stopped."""
+        for task in self._tasks:
+            task.cancel()
 
     def start(self) -> None:
         """Start what was registered; not while the node stops: those run in the next process."""
@@ -44,7 +51,9 @@ class Steps:
         for step in fresh.values():
             if step.mode == "async":
                 body = cast(Callable[[], Awaitable[bytes | Failure]], step.body)
-                self._host.loop.create_task(self._run(step, body), context=step.context)
+                task = self._host.loop.create_task(self._run(step, body), context=step.context)
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             else:
                 self._run_in_thread(step, cast(Callable[[], bytes | Failure], step.body))
 

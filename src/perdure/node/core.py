@@ -8,6 +8,7 @@ asked is in `engine`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 
@@ -42,6 +43,8 @@ from perdure.store.store import Store
 
 _logger = logging.getLogger("perdure.node")
 _SWEEP_S = 1.0
+_SET_BACK_MS = 1_000
+"""A clock that is behind by more than this has been set back; by less, time waits for it."""
 
 
 class Core:
@@ -81,6 +84,8 @@ class Core:
         self.partitions = 1
         self.may_start_steps = True
         self._now_ms = 0
+        self._ahead_ms = 0
+        self._released = False
         self._directory: DataDirectory | None = None
         self._changed = asyncio.Event()
         self._failure: PerdureError | None = None
@@ -100,7 +105,7 @@ class Core:
             take_up(self, recovered)
         except BaseException as error:
             self._fail(error if isinstance(error, PerdureError) else NodeStopped(f"the start failed: {error!r}."))
-            self._release()
+            await self._leave()
             raise
         recovered.seconds = self.clock.monotonic() - began
         self.recovered = recovered
@@ -138,7 +143,7 @@ class Core:
             )
         self.pool = AttemptPool(self, self.app, attempts_max=settings.concurrent_attempts_max)
         self.timers = Timers(
-            self.loop, self.clock, self.store.tables, self._fire_timers, in_memory_max=TIMERS_IN_MEMORY_MAX
+            self.loop, self.now_ms, self.store.tables, self._fire_timers, in_memory_max=TIMERS_IN_MEMORY_MAX
         )
         self.performer = Performer(self)
         self._checkpoints = Checkpoints(
@@ -176,7 +181,12 @@ class Core:
         return self._failure
 
     async def stop(self, *, grace_s: float = 10.0) -> None:
-        """End in order: no new work, running steps get the grace, the tables are written to the end of the log."""
+        """End in order: no new work, running steps get the grace, the tables are written to the end of the log.
+
+        After a failure it only lets go of the data directory. Errors: PerdureError when the end could not be written.
+        """
+        if self.phase is Phase.FAILED:
+            await self._leave()
         if self.phase is not Phase.READY:
             return
         self._enter(Phase.STOPPING)
@@ -196,7 +206,7 @@ class Core:
             await self.log.close(clean=True)
         except PerdureError as error:
             self._fail(error)
-            self._release()
+            await self._leave()
             raise
         self._release()
         self._enter(Phase.STOPPED)
@@ -206,7 +216,19 @@ class Core:
         while self.pool.busy and self.phase is Phase.STOPPING and self.loop.time() < deadline:
             await asyncio.sleep(0.01)
 
+    async def _leave(self) -> None:
+        """Give up what a failed engine still holds. What cannot be closed in order any more is left to the next start."""
+        if self._released:
+            return
+        if hasattr(self, "log"):
+            with contextlib.suppress(PerdureError, OSError):
+                await self.log.close(clean=False)
+        self._release()
+
     def _release(self) -> None:
+        if self._released:
+            return
+        self._released = True
         if hasattr(self, "store"):
             self.store.close()
         self.executor.shutdown(wait=False)
@@ -243,9 +265,13 @@ class Core:
     # --- what rooms below need (invoker.Host) -------------------------------------------------------------------------------
 
     def now_ms(self) -> int:
-        now_ms = self.clock.now_ms()
+        """Unix time that never goes back. When the clock is set back, time goes on from where it was: otherwise every sleep
+        would take longer by as much."""
+        now_ms = self.clock.now_ms() + self._ahead_ms
         if now_ms > self._now_ms:
             self._now_ms = now_ms
+        elif self._now_ms - now_ms > _SET_BACK_MS:
+            self._ahead_ms += self._now_ms - now_ms
         return self._now_ms
 
     def propose(self, record: Record, *, awaited: bool, reply: Reply | None = None) -> int:

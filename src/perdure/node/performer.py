@@ -9,6 +9,7 @@ from perdure.model.records import Deliver, OutboxDelivered, Record
 from perdure.node.requests import Outcome
 from perdure.partition import actions as a
 from perdure.partition.apply import apply
+from perdure.partition.invariants import check_record
 
 if TYPE_CHECKING:
     from perdure.node.core import Core
@@ -47,11 +48,13 @@ class Performer:
     def batch(self, first_lsn: int, records: list[Record]) -> None:
         """Apply a durable batch, perform its actions, run the turns that became due."""
         engine, tables, partitions = self._engine, self._tables, self._partitions
-        perform, replies = self._perform, self.replies
+        perform, replies, dev = self._perform, self.replies, engine.settings.dev
         lsn = first_lsn
         for record in records:
             actions = apply(record, tables[record.partition], partitions)
             self.applied_lsn = lsn
+            if dev:
+                check_record(record, tables[record.partition])
             if replies:
                 reply = replies.pop(lsn, None)
                 if reply is not None:

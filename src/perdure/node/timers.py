@@ -10,7 +10,6 @@ import asyncio
 import heapq
 from collections.abc import Callable, Sequence
 
-from perdure.env.clock import Clock
 from perdure.store.rows import Timer
 from perdure.store.tables import Tables
 
@@ -29,13 +28,13 @@ class Timers:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        clock: Clock,
+        now_ms: Callable[[], int],
         tables: Sequence[Tables],
         fire: Callable[[int, list[TimerKey]], None],
         in_memory_max: int,
     ) -> None:
         self._loop = loop
-        self._clock = clock
+        self._now_ms = now_ms
         self._tables = tables
         self._fire = fire
         self._in_memory_max = max(2, in_memory_max)
@@ -83,7 +82,7 @@ class Timers:
         self._handle = None
         if self._closed:
             return
-        now_ms = self._clock.now_ms()
+        now_ms = self._now_ms()
         for partition in range(len(self._heaps)):
             self._fire_due(partition, now_ms)
         self._schedule()
@@ -110,5 +109,5 @@ class Timers:
         if not heads or self._closed:
             return
         self._wakes_at_ms = min(heads)
-        delay_s = min(max(0.0, (self._wakes_at_ms - self._clock.now_ms()) / 1000), _LONGEST_WAIT_S)
+        delay_s = min(max(0.0, (self._wakes_at_ms - self._now_ms()) / 1000), _LONGEST_WAIT_S)
         self._handle = self._loop.call_later(delay_s, self._wake)
