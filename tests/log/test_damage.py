@@ -24,6 +24,8 @@ from perdure.model.records import Record
 
 from .conftest import OpenLog, flat, record
 
+pytestmark = pytest.mark.slow
+
 
 class UnsyncedFile(SystemFile):
     def datasync(self) -> None:
