@@ -56,6 +56,7 @@ def test_a_crash_after_every_entry_runs_each_step_once(name: str) -> None:
     assert crashing.output == whole.output
 
 
+@pytest.mark.slow
 def test_journals_are_the_same_under_other_hash_seeds_and_heaps() -> None:
     worker = Path(__file__).with_name("replay_worker.py")
     processes = [
