@@ -227,6 +227,7 @@ def test_identity_follows_the_code() -> None:
     assert len(make(1).identity) == 64
 
 
+@pytest.mark.slow
 def test_identity_is_the_same_in_every_process() -> None:
     import os
     import subprocess
