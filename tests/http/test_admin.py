@@ -222,6 +222,7 @@ async def test_stats(world: Any) -> None:
     assert stats["invocations"] == 1
 
 
+@pytest.mark.slow
 def test_the_admin_api_costs_a_start_nothing() -> None:
     code = (
         "import sys, perdure.http.server, perdure.http.ingress.app, perdure.http.admin.app\n"
