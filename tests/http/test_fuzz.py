@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
+
 KNOWN = ["Echo", "say", "nothing", "raw", "Counter", "add", "key", "Signup", "run", "send", "restate", "call", "attach"]
 KNOWN += [
     "output",
