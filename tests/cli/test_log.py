@@ -31,6 +31,7 @@ def log(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Completed
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_verify_says_what_is_there_and_that_it_is_whole(data: Path) -> None:
     result = log("verify", data)
     assert result.returncode == 0
@@ -41,6 +42,7 @@ def test_verify_says_what_is_there_and_that_it_is_whole(data: Path) -> None:
     assert log("verify", cwd=data.parent).stdout == result.stdout
 
 
+@pytest.mark.slow
 def test_verify_ends_with_1_and_the_place_when_a_byte_is_wrong(data: Path) -> None:
     (segment,) = (data / "log").glob("*.log")
     with segment.open("r+b") as file:
@@ -65,12 +67,14 @@ def test_dump_prints_records_for_people_and_for_programs(data: Path) -> None:
     assert later == records[2:]
 
 
+@pytest.mark.slow
 def test_dump_into_a_closed_pipe_is_silent(data: Path) -> None:
     command = f"{sys.executable} -m perdure log dump {data} | true"
     result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60)
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_directory_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     result = log("dump", tmp_path / "gone")
     assert result.returncode == 2
