@@ -52,6 +52,7 @@ def test_config_prints_values_with_their_sources(tmp_path: Path) -> None:
     assert rows["apps"] == ["shop:app", "MODULE:APP"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
