@@ -44,6 +44,7 @@ def python_blocks(document: Path) -> list[str]:
     return [code for language, code in FENCE.findall(document.read_text()) if language == "python"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", python_blocks(ROOT / "README.md"))
 def test_python_blocks_of_the_readme_run(code: str, tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
