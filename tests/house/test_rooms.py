@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,11 @@ def imported_modules(tree: ast.AST) -> Iterator[tuple[int, str, str | None]]:
                 yield node.lineno, node.module or "", alias.name
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def sources(*rooms: str) -> list[Path]:
     return [path for room in rooms for path in sorted((SOURCE / room).rglob("*.py"))]
 
@@ -40,7 +46,7 @@ def test_the_engine_reaches_the_machine_only_through_env() -> None:
     found = [
         f"{place(path, line)} imports {module}"
         for path in sources(*ENGINE_ROOMS)
-        for line, module, _ in imported_modules(ast.parse(path.read_text()))
+        for line, module, _ in imported_modules(parsed(path))
         if module.split(".")[0] in THE_MACHINE
     ]
     assert not found, "take Clock, Files, Random or Executor from perdure.env instead"
@@ -55,7 +61,7 @@ def test_no_room_imports_private_names_of_another() -> None:
     found = []
     for path in sorted(SOURCE.rglob("*.py")):
         room = path.relative_to(SOURCE).parts[0]
-        for line, module, name in imported_modules(ast.parse(path.read_text())):
+        for line, module, name in imported_modules(parsed(path)):
             parts = [*module.split("."), *([name] if name else [])]
             if parts[0] != "perdure" or len(parts) < 2 or parts[1] == room:
                 continue
@@ -66,7 +72,7 @@ def test_no_room_imports_private_names_of_another() -> None:
 
 def loaded_with(path: Path) -> set[str]:
     """The modules of perdure that are loaded while this file is: not those imported for types only, or in functions."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     found: set[str] = set()
     for statement in tree.body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -95,6 +101,6 @@ def test_every_module_says_what_it_is() -> None:
     mute = [
         str(path.relative_to(ROOT))
         for path in sorted(SOURCE.rglob("*.py"))
-        if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
+        if path.read_text().strip() and not ast.get_docstring(parsed(path))
     ]
     assert not mute, "a module's docstring says what it is, what always holds, what it must not know"
