@@ -220,7 +220,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Attempts in memory at once; further ones wait their turn.",
         "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT",
     ),
-    _size("idle_attempt_bytes_max", "Memory for attempts that wait, before the oldest leave it."),
     _count("inbox_length_max", "Invocations that may wait for one key; one more is refused."),
     _size("body_bytes_max", "Largest request body (413 beyond it).", "RESTATE_INGRESS__REQUEST_SIZE_LIMIT"),
     _count("step_threads", "Threads for `def` steps."),

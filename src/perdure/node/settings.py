@@ -60,7 +60,6 @@ class EngineSettings:
     segment_bytes: int = limits.SEGMENT_BYTES
 
     concurrent_attempts_max: int = limits.CONCURRENT_ATTEMPTS_MAX
-    idle_attempt_bytes_max: int = limits.IDLE_ATTEMPT_BYTES_MAX
     inbox_length_max: int = limits.INBOX_LENGTH_MAX
     body_bytes_max: int = limits.BODY_BYTES_MAX
     step_threads: int = 32
@@ -104,7 +103,6 @@ _AT_LEAST_ONE = (
     "checkpoint_interval_ms",
     "layer_bytes_max",
     "concurrent_attempts_max",
-    "idle_attempt_bytes_max",
     "inbox_length_max",
     "step_threads",
 )
