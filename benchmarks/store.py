@@ -26,7 +26,7 @@ CONCURRENT = 64
 STEPS = 10
 NOW_MS = 1_800_000_000_000
 DAY_MS = 24 * 3600 * 1000
-TARGET = Target("bench", "ten", None)
+TARGET = Target("bench", None, "ten")
 PAYLOAD = b"x" * 98
 
 
@@ -51,7 +51,7 @@ class Stream:
         meta.next_seq += 1
         raw = (seq * 0x9E3779B97F4A7C15 & (1 << 64) - 1).to_bytes(8, "big") + seq.to_bytes(16, "big")
         row = Invocation(
-            seq, raw, TARGET, HandlerKind.SHARED, Status.INVOKED, seq, self.now_ms, DAY_MS, DAY_MS, last_gain_at_ms=1
+            seq, raw, TARGET, HandlerKind.PLAIN, Status.INVOKED, seq, self.now_ms, DAY_MS, DAY_MS, last_gain_at_ms=1
         )
         row.journal_length = row.commands = row.epoch = 1
         tables.add(row)
