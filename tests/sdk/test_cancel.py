@@ -8,7 +8,7 @@ from datetime import timedelta
 import perdure
 from perdure import Context, TerminalError
 from perdure.model.driver import Turn
-from perdure.model.journal import Call, Failure, SendSignal, Signal
+from perdure.model.journal import Call, Completion, CompletionCode, Failure, Output, SendSignal, Signal
 
 from .driver import Script, drive, replayed
 
@@ -139,3 +139,22 @@ async def test_cancelling_another_invocation_is_a_signal_to_it() -> None:
     driver = drive(handler)
     told = [entry.invocation_id for entry in driver.journal if isinstance(entry, SendSignal)]
     assert told == [bytes([2]) * 24, bytes([3]) * 24, bytes([3]) * 24]
+
+
+async def test_a_child_whose_id_is_not_known_yet_is_told_when_it_is() -> None:
+    async def handler(ctx: Context) -> None:
+        call = ctx.generic_call("S", "h", b"x")
+        try:
+            await call
+        except TerminalError:
+            await call.invocation_id()
+            raise
+
+    driver = drive(handler, run=False)
+    attempt = driver.begin()
+    driver.turn(attempt.start)
+    driver._answer_all = lambda: None  # type: ignore[method-assign]
+    driver.turn(lambda: attempt.deliver(CANCEL, 0))
+    assert not any(isinstance(entry, SendSignal) for entry in driver.journal)
+    driver.turn(lambda: attempt.deliver(Completion(1, CompletionCode.CALL_INVOCATION_ID, b"i" * 24), 0))
+    assert driver.journal[-2:] == [SendSignal(b"i" * 24, 1), Output(Failure(409, "cancelled"))]

@@ -81,7 +81,7 @@ async def test_polling_without_end_fails_by_name(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(limits, "TURN_CALLBACKS_MAX", 10_000)
 
     async def handler(ctx: Context) -> None:
-        while True:  # noqa: ASYNC110
+        while True:
             await asyncio.sleep(0)
 
     driver = drive(handler)

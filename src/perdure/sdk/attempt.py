@@ -9,35 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import heapq
 import logging
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perdure.model import limits
 from perdure.model.driver import AttemptStart, C, Driver, Turn
-from perdure.model.ids import CANCEL_SIGNAL, FIRST_USER_SIGNAL, parse_invocation_id
-from perdure.model.journal import Awaiting, Completion, Notification, Output, SendSignal, Signal, Sleep
+from perdure.model.ids import CANCEL_SIGNAL, FIRST_USER_SIGNAL
+from perdure.model.journal import Awaiting, Completion, Notification, Output, Run, SendSignal, Signal, Sleep
 from perdure.model.records import AttemptError
 from perdure.sdk import dropping
+from perdure.sdk.durable_timers import DurableTimers
 from perdure.sdk.errors import (
     NothingToWaitForError,
-    TerminalError,
     TurnTooLongError,
+    cancelled_error,
     failure_of,
     retryable_cause,
     terminal_cause,
 )
-from perdure.sdk.futures import (
-    DurableCallFuture,
-    DurableFuture,
-    InvocationIdSlot,
-    LoopTimer,
-    Pending,
-    cancelled_error,
-)
+from perdure.sdk.failing import describe
+from perdure.sdk.futures import DurableFuture, InvocationIdSlot, LoopTimer, Pending
+from perdure.sdk.invocation_ids import raw_invocation_id
 from perdure.sdk.loop import DeterministicLoop
+from perdure.sdk.signal_box import SignalBox
 
 if TYPE_CHECKING:
     from perdure.sdk.codec import Codec
@@ -45,7 +40,7 @@ if TYPE_CHECKING:
     from perdure.sdk.futures import Decoder
     from perdure.sdk.handler import Handler
 
-T = TypeVar("T")
+_F = TypeVar("_F", bound=DurableFuture[Any])
 
 _log = logging.getLogger("perdure.handler")
 
@@ -59,7 +54,6 @@ class Attempt:
         "_calls",
         "_cancel_due",
         "_durable_timers",
-        "_early_signals",
         "_ended",
         "_exception",
         "_inert",
@@ -115,11 +109,10 @@ class Attempt:
         self._next_completion = 1
         self._next_signal = FIRST_USER_SIGNAL
         self._pending: dict[int, Pending] = {}
-        self._signals: dict[int | str, list[DurableFuture[Any]]] = {}
-        self._early_signals: dict[int | str, list[Signal]] | None = None
+        self._signals: SignalBox | None = None
         self._calls: dict[int, InvocationIdSlot] | None = None
         self._cancel_due = False
-        self._durable_timers: list[tuple[int, int]] = []
+        self._durable_timers: DurableTimers | None = None
 
     # --- the engine's calls -------------------------------------------------------------------------------------------
 
@@ -140,9 +133,11 @@ class Attempt:
     def deliver(self, notification: Notification, at_ms: int) -> Turn:
         if self.error is not None:
             return Turn.FAILED
-        self.loop.advance(at_ms)
+        loop = self.loop
+        if at_ms > loop.now_ms:
+            loop.now_ms = at_ms
         self._callbacks = 0
-        entered = self._enter()
+        entered = self._enter() if self.watch is not None else loop.enter()
         try:
             if type(notification) is Completion:
                 waiting = self._pending.pop(notification.completion_id, None)
@@ -154,7 +149,10 @@ class Attempt:
         except BaseException as error:
             return self._crashed(error)
         finally:
-            self._leave(entered)
+            if self.watch is not None:
+                self._leave(entered)
+            else:
+                loop.leave(entered)
 
     def proceed(self) -> Turn:
         entered = self._enter()
@@ -171,8 +169,7 @@ class Attempt:
             timer = self._first_durable_timer()
             if timer is not None and timer[1] not in completions:
                 completions.append(timer[1])
-        signals = [signal for signal, futures in self._signals.items() if any(not future.done() for future in futures)]
-        return Awaiting(completions=completions, signals=signals)
+        return Awaiting(completions=completions, signals=self._signals.awaited() if self._signals else [])
 
     def fail(self, error: AttemptError, *, retry_after_ms: int | None = None, park: bool = False) -> None:
         if self.error is None:
@@ -191,7 +188,7 @@ class Attempt:
         self._main = None
         self._exception = None
         self._pending.clear()
-        self._signals.clear()
+        self._signals = None
         self._calls = None
         self.complete_hooks = ()
 
@@ -235,7 +232,7 @@ class Attempt:
         for waiting in self._pending.values():
             if waiting.wanted():
                 return Turn.WAITING
-        if not self._signal_wanted():
+        if self._signals is None or not self._signals.awaited():
             self.break_off(
                 NothingToWaitForError(
                     f"{self.start_info.target} waits, but nothing durable is pending that could ever wake it.",
@@ -245,9 +242,6 @@ class Attempt:
             )
             return Turn.FAILED
         return Turn.WAITING
-
-    def _signal_wanted(self) -> bool:
-        return any(not future.done() for futures in self._signals.values() for future in futures)
 
     def _end(self) -> Turn:
         """The handler is done: cancel what it left running, then say how it ended."""
@@ -294,12 +288,12 @@ class Attempt:
 
     def break_off(self, error: BaseException, *, park: bool) -> None:
         """Fail the attempt out of band: user code may swallow the exception that tells it."""
-        self.fail(self._describe(error), park=park)
+        self.fail(describe(error), park=park)
 
     def _crashed(self, error: BaseException) -> Turn:
         """Something other than the handler's task raised: the engine (a mismatch), or a callback."""
         if self.error is None:
-            self.fail(self._describe(error))
+            self.fail(describe(error))
         if isinstance(error, KeyboardInterrupt):
             raise error
         return Turn.FAILED
@@ -311,20 +305,10 @@ class Attempt:
     def _fail_from(self, exception: BaseException) -> None:
         retryable = retryable_cause(exception)
         self.fail(
-            self._describe(exception),
+            describe(exception),
             retry_after_ms=None if retryable is None else retryable.retry_after_ms,
         )
         self._exception = None
-
-    def _describe(self, error: BaseException) -> AttemptError:
-        retryable = retryable_cause(error)
-        future: DurableFuture[Any] | None = getattr(error, "future", None)
-        return AttemptError(
-            code=500 if retryable is None else retryable.status_code,
-            message=f"{type(error).__name__}: {error}",
-            stacktrace="".join(traceback.format_exception(error)),
-            command_name=None if future is None else future.name,
-        )
 
     def _go_inert(self) -> None:
         if self._inert:
@@ -343,8 +327,24 @@ class Attempt:
         except BaseException as error:
             # The engine refused it (a mismatch). User code may catch what passes through it; the attempt is over anyway.
             if self.error is None:
-                self.fail(self._describe(error))
+                self.fail(describe(error))
             raise
+
+    def run_step(self, name: str, serde: Decoder) -> DurableFuture[Any]:
+        """Issue a `Run`: what `next_completion`, `issue`, `prepare` and `expect` do, in one, because it is the hot path."""
+        self._next_completion = (number := self._next_completion) + 1
+        self.issue(Run(number, name))
+        loop = self.loop
+        future: DurableFuture[Any] = DurableFuture(loop=loop)
+        future.attempt = self
+        future.completion_id = number
+        future.serde = serde
+        future.name = name
+        future.number = loop.next_number()
+        if self._inert or self._cancel_due:
+            self._refuse_wait(future)
+        self._pending[number] = future
+        return future
 
     def next_completion(self) -> int:
         number = self._next_completion
@@ -371,10 +371,6 @@ class Attempt:
         elif self.take_cancel():
             future.fail(cancelled_error())
 
-    def take_cancel(self) -> bool:
-        due, self._cancel_due = self._cancel_due, False
-        return due
-
     def expect(self, completion_id: int, waiting: Pending) -> None:
         self._pending[completion_id] = waiting
 
@@ -385,19 +381,17 @@ class Attempt:
     # --- timers -------------------------------------------------------------------------------------------------------
 
     def durable_timer(self, completion_id: int, wake_at_ms: int) -> None:
-        heapq.heappush(self._durable_timers, (wake_at_ms, completion_id))
+        if self._durable_timers is None:
+            self._durable_timers = DurableTimers()
+        self._durable_timers.add(completion_id, wake_at_ms)
 
     def timer_fired(self, completion_id: int, wake_at_ms: int) -> None:
         self.loop.advance(wake_at_ms)
-        timers = self._durable_timers
-        if timers and timers[0][1] == completion_id:
-            heapq.heappop(timers)
+        if self._durable_timers is not None:
+            self._durable_timers.fired(completion_id)
 
     def _first_durable_timer(self) -> tuple[int, int] | None:
-        timers = self._durable_timers
-        while timers and timers[0][1] not in self._pending:
-            heapq.heappop(timers)
-        return timers[0] if timers else None
+        return None if self._durable_timers is None else self._durable_timers.first(self._pending)
 
     def _make_durable(self, wake_ms: int) -> None:
         """One durable timer for the earliest of the loop's timers, unless one wakes no later."""
@@ -407,7 +401,7 @@ class Attempt:
         number = self.next_completion()
         wake_at_ms = self.issue(Sleep(completion_id=number, wake_at_ms=wake_ms, name="timer")).wake_at_ms
         self.durable_timer(number, wake_at_ms)
-        self.expect(number, LoopTimer(self, number, wake_at_ms))
+        self._pending[number] = LoopTimer(self, number, wake_at_ms)
 
     # --- signals and cancellation -------------------------------------------------------------------------------------
 
@@ -417,28 +411,20 @@ class Attempt:
         return number
 
     def expect_signal(self, signal: int | str, future: DurableFuture[Any]) -> None:
-        early = self._early_signals.get(signal) if self._early_signals else None
-        if early:
-            future.resolve(early.pop(0).result)
-        else:
-            self._signals.setdefault(signal, []).append(future)
+        self._signal_box().expect(signal, future)
+
+    def _signal_box(self) -> SignalBox:
+        if self._signals is None:
+            self._signals = SignalBox()
+        return self._signals
 
     def _signalled(self, signal: Signal) -> None:
-        if signal.signal_id == CANCEL_SIGNAL:
+        number = signal.signal_id
+        if number == CANCEL_SIGNAL:
             self._cancel()
-            return
-        waiting = self._signals.get(signal.signal_id)
-        while waiting:
-            future = waiting.pop(0)
-            if not waiting:
-                del self._signals[signal.signal_id]
-            if not future.done():
-                future.resolve(signal.result)
-                return
-        if isinstance(signal.signal_id, str) or signal.signal_id >= self._next_signal:
-            if self._early_signals is None:
-                self._early_signals = {}
-            self._early_signals.setdefault(signal.signal_id, []).append(signal)
+        else:
+            # An answer to an awakeable that was answered already is dropped; one to come is kept.
+            self._signal_box().deliver(signal, keep=isinstance(number, str) or number >= self._next_signal)
 
     def _cancel(self) -> None:
         """Cancellation, once: children are told, then whatever is durable and pending fails."""
@@ -447,43 +433,38 @@ class Attempt:
         self.cancelled = True
         for callee in (self._calls or {}).values():
             if callee.raw is not None:
-                self.issue(SendSignal(invocation_id=callee.raw, signal_id=CANCEL_SIGNAL))
+                self.cancel_child(callee)
+            else:
+                callee.cancel_when_known = True
         failed = False
         for number, waiting in list(self._pending.items()):
             if waiting.fail(cancelled_error()):
                 failed = True
                 self.driver.abandon(number)
-        for futures in list(self._signals.values()):
-            for future in futures:
-                failed = future.fail(cancelled_error()) or failed
+        for future in self._signals.pending() if self._signals is not None else ():
+            failed = future.fail(cancelled_error()) or failed
         for sleeper in self.loop.sleepers():
             sleeper.set_exception(cancelled_error())
             failed = True
         self._cancel_due = not failed
+
+    def take_cancel(self) -> bool:
+        due, self._cancel_due = self._cancel_due, False
+        return due
 
     def track_call(self, completion_id: int, callee: InvocationIdSlot) -> None:
         if self._calls is None:
             self._calls = {}
         self._calls[completion_id] = callee
 
-    def child_known(self, callee: InvocationIdSlot) -> None:
-        pass
-
     def child_done(self, completion_id: int) -> None:
-        if self._calls is not None:
-            self._calls.pop(completion_id, None)
+        callee = None if self._calls is None else self._calls.pop(completion_id, None)
+        if callee is not None:
+            callee.cancel_when_known = False
+
+    def cancel_child(self, callee: InvocationIdSlot) -> None:
+        assert callee.raw is not None
+        self.issue(SendSignal(invocation_id=callee.raw, signal_id=CANCEL_SIGNAL))
 
     def cancel_invocation(self, invocation_id: str) -> None:
-        self.issue(SendSignal(invocation_id=_raw_id(invocation_id), signal_id=CANCEL_SIGNAL))
-
-
-def _raw_id(text: str) -> bytes:
-    try:
-        return parse_invocation_id(text)
-    except ValueError as error:
-        raise TerminalError(f"bad invocation id: {error}", 400) from error
-
-
-_F = TypeVar("_F", bound=DurableFuture[Any])
-
-__all__ = ["Attempt", "DurableCallFuture"]
+        self.issue(SendSignal(invocation_id=raw_invocation_id(invocation_id), signal_id=CANCEL_SIGNAL))

@@ -11,7 +11,8 @@ from perdure.model.target import Target
 from perdure.sdk.errors import CapabilityError
 from perdure.sdk.futures import Decoder, DurableCallFuture, DurableFuture, InvocationIdSlot, SendHandle
 from perdure.sdk.handler import handler_of
-from perdure.sdk.operations import Operations, raw_invocation_id
+from perdure.sdk.invocation_ids import raw_invocation_id
+from perdure.sdk.operations import Operations
 from perdure.sdk.scoped import ScopedContext
 from perdure.sdk.serde import BYTES, DEFAULT_SERDE, Serde, chosen
 

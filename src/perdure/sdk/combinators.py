@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
-from perdure.sdk.errors import TerminalError
-from perdure.sdk.futures import DurableFuture, cancelled_error
+from perdure.sdk.errors import TerminalError, cancelled_error
+from perdure.sdk.futures import DurableFuture
 from perdure.sdk.loop import DeterministicLoop
 
 Future = asyncio.Future[Any]

@@ -86,6 +86,9 @@ class DecodeError(PerdureError, ValueError):
 
     code: ClassVar[str] = "PD0406"
 
+    entry_name = ""
+    """What the entry of the journal is called that holds the value."""
+
 
 class RegistrationError(PerdureError, ValueError):
     """A service or handler was declared in a way that cannot be served."""
@@ -154,6 +157,10 @@ def retryable_cause(error: BaseException) -> RetryableError | None:
 
 def failure_of(error: TerminalError) -> Failure:
     return Failure(code=error.status_code, message=error.message, metadata=error.metadata)
+
+
+def cancelled_error() -> TerminalError:
+    return TerminalError("cancelled", 409)
 
 
 def error_of(failure: Failure) -> TerminalError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perdure.model.ids import format_invocation_id
 from perdure.model.journal import Failure
-from perdure.sdk.errors import DecodeError, TerminalError, error_of
+from perdure.sdk.errors import DecodeError, error_of
 
 if TYPE_CHECKING:
     from perdure.sdk.attempt import Attempt
@@ -89,10 +89,12 @@ class DurableFuture(asyncio.Future[T]):
 
     def _decode_error(self, error: Exception) -> DecodeError:
         what = self.name or f"entry {self.completion_id}"
-        return DecodeError(
+        described = DecodeError(
             f"The recorded result of {what} cannot be read as the type the handler asks for: {error}.",
             "Change the type back, or give it a default for what is missing, and resume the invocation.",
         )
+        described.entry_name = what
+        return described
 
 
 class DurableSleepFuture(DurableFuture[None]):
@@ -130,18 +132,20 @@ class LoopTimer:
 class InvocationIdSlot:
     """The id of a call's or send's invocation: kept when it arrives, a future only when somebody asks for it."""
 
-    __slots__ = ("attempt", "completion_id", "future", "raw")
+    __slots__ = ("attempt", "cancel_when_known", "completion_id", "future", "raw")
 
     def __init__(self, attempt: Attempt, completion_id: int) -> None:
         self.attempt = attempt
         self.completion_id = completion_id
         self.raw: bytes | None = None
+        self.cancel_when_known = False
         self.future: DurableFuture[str] | None = None
 
     def resolve(self, result: bytes | Failure | list[str] | None) -> None:
         if isinstance(result, bytes):
             self.raw = result
-            self.attempt.child_known(self)
+            if self.cancel_when_known:
+                self.attempt.cancel_child(self)
             if self.future is not None and not self.future.done():
                 self.future.set_result(format_invocation_id(result))
         elif isinstance(result, Failure) and self.future is not None:
@@ -193,10 +197,6 @@ class SendHandle:
 
     async def cancel_invocation(self) -> None:
         self._callee.attempt.cancel_invocation(await self._callee.text())
-
-
-def cancelled_error() -> TerminalError:
-    return TerminalError("cancelled", 409)
 
 
 RestateDurableFuture = DurableFuture

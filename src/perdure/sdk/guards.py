@@ -102,7 +102,7 @@ def refuse_unordered(caller: FrameType, coroutine: Any) -> None:
             return
         if (
             frame.f_code.co_filename == _ENSURE_FUTURE.co_filename
-            and "as_completed" in frame.f_code.co_qualname.lower()
+            and "ascompleted" in frame.f_code.co_qualname.lower().replace("_", "")
         ):
             coroutine.close()
             raise UnorderedError(

@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from perdure.sdk import dropping, guards
+from perdure.sdk.errors import cancelled_error
 from perdure.sdk.task import NUMBER_BITS, HandlerFuture, HandlerTask
 
 T = TypeVar("T")
@@ -280,8 +281,6 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
             guards.refuse_outside_wake(self.attempt)
         timer = TurnTimer(when, callback, args, context if context is not None else contextvars.copy_context(), self)
         if callback is _SLEEP_DONE and self.attempt.take_cancel():
-            from perdure.sdk.futures import cancelled_error
-
             args[0].set_exception(cancelled_error())
         elif not self._closed:
             self._timer_number += 1

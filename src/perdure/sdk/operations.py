@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.model.driver import Capability
-from perdure.model.ids import parse_invocation_id
 from perdure.sdk.attempt import Attempt
-from perdure.sdk.errors import CapabilityError, TerminalError
+from perdure.sdk.errors import CapabilityError
 from perdure.sdk.serde import Serde
 
 
@@ -30,10 +29,3 @@ class Operations:
                 f"This engine has no {capability.value}.",
                 "Run the handler on an engine that has it, such as `perdure serve`.",
             )
-
-
-def raw_invocation_id(text: str) -> bytes:
-    try:
-        return parse_invocation_id(text)
-    except ValueError as error:
-        raise TerminalError(f"bad invocation id: {error}", 400) from error

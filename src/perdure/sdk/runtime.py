@@ -19,7 +19,7 @@ from uuid import UUID
 
 from perdure.model.driver import Capability, Step
 from perdure.model.ids import format_invocation_id
-from perdure.model.journal import Input, Run, Sleep
+from perdure.model.journal import Input, Sleep
 from perdure.sdk.attempt import Attempt
 from perdure.sdk.calls import CallOperations
 from perdure.sdk.context import Request, WorkflowContext, WorkflowSharedContext
@@ -178,10 +178,8 @@ class InvocationContext(  # pyright: ignore[reportIncompatibleMethodOverride]
             check_process_step(function, args, kwargs)
             mode = "process"
         serde = action.serde if serde is DEFAULT_SERDE and type_hint is None else step_serde(serde, type_hint, action)
-        number = attempt.next_completion()
-        attempt.issue(Run(number, name))
-        future: DurableFuture[Any] = attempt.prepare(DurableFuture(loop=attempt.loop), number, serde, name)
-        attempt.expect(number, future)
+        future = attempt.run_step(name, serde)
+        number = future.completion_id
         if not future.done():
             runner: Callable[..., Any] = run_async if mode == "async" else run_plain
             body = partial(runner, function, args, kwargs, serde, attempt.codec)

@@ -10,7 +10,8 @@ from perdure.model.journal import CompleteAwakeable, Failure, SendSignal
 from perdure.sdk.context import DurablePromise
 from perdure.sdk.errors import TerminalError
 from perdure.sdk.futures import DurableFuture
-from perdure.sdk.operations import Operations, raw_invocation_id
+from perdure.sdk.invocation_ids import raw_invocation_id
+from perdure.sdk.operations import Operations
 from perdure.sdk.promises import Promise
 from perdure.sdk.serde import DEFAULT_SERDE, Serde, chosen
 
