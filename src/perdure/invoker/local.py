@@ -153,8 +153,11 @@ class LocalAttempt:
             if type(recorded) is j.Sleep:
                 self.sleeps[recorded.completion_id] = recorded.wake_at_ms
             return cast(C, recorded)
-        self._admit(command)
         kind = type(command)
+        if kind is not j.Run:  # nothing to check of the most frequent one but the journal's length
+            self._admit(command)
+        elif self._journal_length >= JOURNAL_ENTRIES_MAX:
+            raise self._end_with(TOO_LONG, park=True)
         if kind is j.Sleep:
             sleep = cast(j.Sleep, command)
             self.sleeps[sleep.completion_id] = sleep.wake_at_ms

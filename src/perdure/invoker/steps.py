@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from perdure.model.driver import Step
 from perdure.model.journal import Failure
@@ -25,7 +25,7 @@ class StepCancelled(RuntimeError):
 
 
 class Steps:
-    __slots__ = ("_done", "_failed", "_host", "_tasks", "fresh", "running")
+    __slots__ = ("_done", "_failed", "_host", "fresh", "running")
 
     def __init__(self, host: Host, done: Done, failed: Failed) -> None:
         self._host = host
@@ -33,29 +33,28 @@ class Steps:
         self._failed = failed
         self.fresh: dict[int, Step] = {}
         """Registered, not started."""
-        self.running: dict[int, Step] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        """Held here, because a loop holds its tasks weakly."""
+        self.running: dict[int, asyncio.Future[Any]] = {}
+        """What runs, by completion id; held here, because a loop holds its tasks weakly."""
 
     def cancel(self) -> None:
         """Nobody takes the results any more: async bodies end at their next await; a thread cannot be stopped."""
-        for task in self._tasks:
-            task.cancel()
+        for running in self.running.values():
+            if isinstance(running, asyncio.Task):
+                running.cancel()
 
     def start(self) -> None:
         """Start what was registered; not while the node stops: those run in the next process."""
         if not self._host.may_start_steps:
             return
         fresh, self.fresh = self.fresh, {}
-        self.running.update(fresh)
-        for step in fresh.values():
+        create_task = self._host.loop.create_task
+        for completion_id, step in fresh.items():
             if step.mode == "async":
                 body = cast(Callable[[], Awaitable[bytes | Failure]], step.body)
-                task = self._host.loop.create_task(self._run(step, body), context=step.context)
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self.running[completion_id] = create_task(self._run(step, body), context=step.context)
             else:
-                self._run_in_thread(step, cast(Callable[[], bytes | Failure], step.body))
+                plain = cast(Callable[[], bytes | Failure], step.body)
+                self.running[completion_id] = self._run_in_thread(step, plain)
 
     async def _run(self, step: Step, body: Callable[[], Awaitable[bytes | Failure]]) -> None:
         try:
@@ -68,7 +67,7 @@ class Steps:
         else:
             self._end(step, result, None)
 
-    def _run_in_thread(self, step: Step, body: Callable[[], bytes | Failure]) -> None:
+    def _run_in_thread(self, step: Step, body: Callable[[], bytes | Failure]) -> asyncio.Future[bytes | Failure]:
         context = step.context
         work = body if context is None else (lambda: context.run(body))
         future = asyncio.wrap_future(self._host.executor.submit("steps", work), loop=self._host.loop)
@@ -82,6 +81,7 @@ class Steps:
                 self._end(step, finished.result(), None)
 
         future.add_done_callback(done)
+        return future
 
     def _end(self, step: Step, result: bytes | Failure | None, error: BaseException | None) -> None:
         self.running.pop(step.completion_id, None)
