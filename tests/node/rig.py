@@ -144,7 +144,7 @@ def row_of(engine: Engine, invocation_id: bytes) -> Invocation:
     return row
 
 
-async def until(condition: Callable[[], bool], *, within_s: float = 100_000.0) -> None:
+async def until(condition: Callable[[], bool], *, within_s: float = 10_000.0) -> None:
     """Let virtual time pass, event by event, until `condition` holds."""
     loop = asyncio.get_running_loop()
     deadline, step_s = loop.time() + within_s, 0.001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from perdure.store.rows import Status
 from . import corpus
 from .corpus import ROOTS, SERVICES
 from .rig import call, commands_of, directory_of, log_of, result_of, running, until
-from .virtual import DAY, in_virtual_time
+from .virtual import DAY, SECOND, VirtualClock, in_virtual_time
 
 
 def results_in(records: list[Record]) -> set[str]:
@@ -62,7 +63,8 @@ async def test_every_prefix_of_the_log_leads_to_the_same_end(root: str, partitio
         prefix = records[:length]
         data = await directory_of(prefix, tmp_path / str(length), partitions=partitions)
         corpus.ran.clear()
-        async with running(SERVICES, data, seed=length + 2) as engine:
+        clock = VirtualClock(asyncio.get_running_loop(), prefix[-1].at_ms + SECOND)
+        async with running(SERVICES, data, seed=length + 2, clock=clock) as engine:
             assert await result_of(engine, root_id) == expected, f"after {length} records"
             await _rest(engine)
             assert journals(engine) == asked, f"after {length} records"

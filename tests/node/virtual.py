@@ -32,12 +32,13 @@ class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-t
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 1_000.0
+        self.gives_up_s = self.now_s + 100_000.0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready: list[Any] = super().select(0)
         if not ready:
-            if timeout is None:
-                raise NothingHappens()
+            if timeout is None or self.now_s > self.gives_up_s:
+                raise NothingHappens(f"{self.now_s:.0f} s")
             self.now_s += max(0.0, timeout)
         return ready
 
@@ -55,14 +56,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The wall clock of a `VirtualLoop`; `set_back_ms` is what a person did to it."""
+    """The wall clock of a `VirtualLoop`, which shows `now_ms` at first; `set_back_ms` is what a person did to it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, now_ms: int | None = None) -> None:
         self._loop = loop
+        self._origin_ms = BEGAN_MS - 1_000_000 if now_ms is None else now_ms - round(loop.time() * 1000)
         self.set_back_ms = 0
 
     def now_ms(self) -> int:
-        return BEGAN_MS + round((self._loop.time() - 1_000.0) * 1000) - self.set_back_ms
+        return self._origin_ms + round(self._loop.time() * 1000) - self.set_back_ms
 
     def monotonic(self) -> float:
         return self._loop.time()
