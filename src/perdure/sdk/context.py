@@ -178,8 +178,8 @@ class Context(abc.ABC):
     @abc.abstractmethod
     def service_send(
         self,
-        tpe: Callable[..., Awaitable[Any]],
-        arg: Any = None,
+        tpe: Callable[[Any, I], Awaitable[Any]] | Callable[[Any], Awaitable[Any]],
+        arg: I | None = None,
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
@@ -219,9 +219,9 @@ class Context(abc.ABC):
     @abc.abstractmethod
     def object_send(
         self,
-        tpe: Callable[..., Awaitable[Any]],
+        tpe: Callable[[Any, I], Awaitable[Any]] | Callable[[Any], Awaitable[Any]],
         key: str,
-        arg: Any = None,
+        arg: I | None = None,
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
@@ -260,9 +260,9 @@ class Context(abc.ABC):
     @abc.abstractmethod
     def workflow_send(
         self,
-        tpe: Callable[..., Awaitable[Any]],
+        tpe: Callable[[Any, I], Awaitable[Any]] | Callable[[Any], Awaitable[Any]],
         key: str,
-        arg: Any = None,
+        arg: I | None = None,
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
