@@ -143,7 +143,9 @@ async def measure(kind: str, seconds: float, connections: int) -> None:
         server.stdin.close()
     user, system = ((after - b) / calls * 1e6 for after, b in zip(user_after, user_before, strict=True))
     p50, p99 = latencies[len(latencies) // 2] * 1000, latencies[len(latencies) * 99 // 100] * 1000
-    print(f"{kind:18} {calls / took:8.0f} calls/s   {user:5.1f} us user + {system:4.1f} us system   {p50:5.2f} / {p99:5.2f} ms")
+    print(
+        f"{kind:18} {calls / took:8.0f} calls/s   {user:5.1f} us user + {system:4.1f} us system   {p50:5.2f} / {p99:5.2f} ms"
+    )
 
 
 def main() -> None:

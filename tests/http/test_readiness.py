@@ -44,12 +44,12 @@ async def test_bad_paths_need_no_engine(make_world: Any) -> None:
 async def test_a_start_that_fails_is_told_to_those_who_wait(make_world: Any, tmp_path: Path) -> None:
     world = await make_world(EngineSettings(data=tmp_path / "file" / "data"))
     (tmp_path / "file").write_text("in the way")
-    call = asyncio.ensure_future(world.ingress.post("/Echo/say", "x"))
+    calls = [asyncio.ensure_future(world.ingress.post(path, "x")) for path in ("/Echo/say", "/Nope/say")]
     assert (await world.ingress.get("/restate/health")).status == 503
     with pytest.raises((PerdureError, OSError)):
         await world.start()
-    answer = await call
-    assert (answer.status, answer.json()["code"], answer.headers["retry-after"]) == (503, 503, "1")
+    for answer in [await call for call in calls]:
+        assert (answer.status, answer.json()["code"], answer.headers["retry-after"]) == (503, 503, "1")
     assert (await world.ingress.post("/Echo/say", "x")).status == 503
 
 

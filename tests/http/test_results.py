@@ -141,5 +141,5 @@ async def test_a_caller_that_goes_away_does_not_stop_its_invocation(world: Any) 
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  a condition of the engine's own, which tells nobody
+        while not condition():
             await asyncio.sleep(0.005)

@@ -145,6 +145,8 @@ class Ingress:
             raise unavailable(f"the server is {self._engine.phase.name.lower()}")
         if self._readying is None or self._readying.done():
             self._readying = asyncio.ensure_future(self._engine.ready())
+            # Seen here too, in case that nobody waits any more when the start fails.
+            self._readying.add_done_callback(lambda task: task.cancelled() or task.exception())
         done, _ = await asyncio.wait((self._readying,), timeout=self._ready_timeout_s)
         if not done:
             raise unavailable(f"the server is still recovering after {self._ready_timeout_s:g} s")
