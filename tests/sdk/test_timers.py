@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from perdure import Context
 from perdure.model.driver import Turn
-from perdure.model.journal import Sleep
+from perdure.model.journal import Completion, CompletionCode, Sleep
 
 from .driver import STARTED_AT, Script, drive, replayed
 
@@ -154,3 +154,40 @@ async def test_fractions_of_a_millisecond_round_up_and_fire() -> None:
     driver = drive(handler)
     assert driver.outcome is Turn.ENDED
     assert len(wakes(driver)) == 100
+
+
+async def test_a_timer_delivered_early_by_the_engines_clock_still_moves_time_to_its_wake() -> None:
+    async def handler(ctx: Context) -> float:
+        await asyncio.sleep(5)
+        await ctx.sleep(5)
+        return round(asyncio.get_running_loop().time() - STARTED_AT / 1000, 3)
+
+    driver = drive(handler, run=False)
+    attempt = driver.begin()
+    driver.turn(attempt.start)
+    early = STARTED_AT + 4998
+    for number in (1, 2):
+        outcome = driver.turn(
+            lambda number=number: attempt.deliver(Completion(number, CompletionCode.SLEEP, None), early)  # type: ignore[misc]
+        )
+    assert outcome is Turn.ENDED
+    assert driver.output == b"10.0"
+
+
+async def test_time_never_goes_back() -> None:
+    async def handler(ctx: Context) -> list[float]:
+        loop = asyncio.get_running_loop()
+        times = []
+        for _ in range(2):
+            await ctx.run("step", lambda: None)
+            times.append(round(loop.time() - STARTED_AT / 1000, 3))
+        return times
+
+    driver = drive(handler, run=False)
+    attempt = driver.begin()
+    driver.turn(attempt.start)
+    for number, at in ((1, STARTED_AT + 500), (2, STARTED_AT + 100)):
+        driver.turn(
+            lambda number=number, at=at: attempt.deliver(Completion(number, CompletionCode.RUN, b""), at)  # type: ignore[misc]
+        )
+    assert driver.output == b"[0.5,0.5]"
