@@ -374,6 +374,7 @@ class LocalAttempt:
         error, retry_after_ms, park = self._failing
         self._proposals.failed(error, retry_after_ms=retry_after_ms, park=park, counted=not self._bounded)
         self._finish()
+        self._steps.cancel()
 
     def may_suspend(self) -> bool:
         """True when the handler waits, nothing of it runs and all that it asked has been applied."""

@@ -1,0 +1,288 @@
+"""What fails: under the invocation's policy, under a step's own, with a wish for the delay, for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perdure
+from perdure.model import journal as j
+from perdure.model.retry import RetryPolicy
+from perdure.node.engine import Engine
+from perdure.store.rows import Status
+
+from ..node.rig import abandon, call, image, make_engine, result_of, row_of, running, send, until, until_status
+from ..node.virtual import in_virtual_time
+
+flaky = perdure.Service("Flaky")
+tries: Counter[str] = Counter()
+failing: set[str] = set()
+QUICK = RetryPolicy(initial_interval_ms=1_000, factor=2.0, max_interval_ms=8_000, max_attempts=5)
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    tries.clear()
+    failing.clear()
+
+
+def tried(name: str, delay_s: float = 0.0) -> Any:
+    async def body() -> str:
+        tries[name] += 1
+        if delay_s:
+            await asyncio.sleep(delay_s)
+        if name in failing:
+            raise ValueError(f"{name} is down")
+        return name
+
+    return body
+
+
+@flaky.handler()
+async def plain(ctx: perdure.Context) -> str:
+    return await ctx.run_typed("a", tried("a"))
+
+
+@flaky.handler()
+async def attempts(ctx: perdure.Context) -> str:
+    options: perdure.RunOptions[str] = perdure.RunOptions(max_attempts=4, initial_retry_interval=timedelta(seconds=1))
+    try:
+        return await ctx.run_typed("a", tried("a"), options)
+    except perdure.TerminalError as error:
+        return f"gave up: {error.message}"
+
+
+@flaky.handler()
+async def duration(ctx: perdure.Context) -> str:
+    options: perdure.RunOptions[str] = perdure.RunOptions(
+        max_duration=timedelta(seconds=10),
+        initial_retry_interval=timedelta(seconds=4),
+        retry_interval_factor=1.0,
+    )
+    try:
+        return await ctx.run_typed("a", tried("a"), options)
+    except perdure.TerminalError as error:
+        return f"gave up: {error.message}"
+
+
+@flaky.handler()
+async def parallel(ctx: perdure.Context) -> list[str]:
+    return list(await asyncio.gather(ctx.run_typed("a", tried("a")), ctx.run_typed("b", tried("b", 5.0))))
+
+
+@flaky.handler()
+async def beside(ctx: perdure.Context) -> str:
+    """A step that fails while another branch keeps gaining entries."""
+    options: perdure.RunOptions[str] = perdure.RunOptions(max_attempts=4, initial_retry_interval=timedelta(seconds=1))
+
+    async def gain() -> None:
+        for number in range(30):
+            await ctx.run_typed(f"gain-{number}", tried(f"gain-{number}"))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(gain())
+        try:
+            return await ctx.run_typed("a", tried("a"), options)
+        except perdure.TerminalError:
+            return "gave up"
+
+
+@flaky.handler()
+async def wishes(ctx: perdure.Context) -> str:
+    async def body() -> str:
+        tries["a"] += 1
+        if tries["a"] == 1:
+            raise perdure.RetryableError("not yet", retry_after=timedelta(minutes=7))
+        return "now"
+
+    return await ctx.run_typed("a", body)
+
+
+@flaky.handler()
+async def terminal(ctx: perdure.Context) -> str:
+    async def body() -> str:
+        tries["a"] += 1
+        raise perdure.TerminalError("no such thing", 404)
+
+    return await ctx.run_typed("a", body)
+
+
+@flaky.handler()
+async def raises(ctx: perdure.Context) -> str:
+    tries["raises"] += 1
+    raise ValueError("as always")
+
+
+@flaky.handler(
+    invocation_retry_policy=perdure.InvocationRetryPolicy(
+        initial_interval=timedelta(seconds=1), max_attempts=3, on_max_attempts="kill"
+    )
+)
+async def dies(ctx: perdure.Context) -> str:
+    tries["dies"] += 1
+    raise ValueError("as always")
+
+
+@flaky.handler()
+async def slow(ctx: perdure.Context) -> str:
+    async def endless() -> str:
+        try:
+            await asyncio.sleep(3_600)
+        finally:
+            tries["left"] += 1
+        return "late"
+
+    both = await asyncio.gather(ctx.run_typed("a", tried("a")), ctx.run_typed("b", endless))
+    return both[0]
+
+
+def step_results_of(engine: Engine, invocation_id: bytes) -> list[Any]:
+    _, chunk = engine.describe(invocation_id)
+    return [e.result for e in chunk.entries if isinstance(e, j.Completion) and e.code == j.CompletionCode.RUN]
+
+
+@in_virtual_time
+async def test_a_failing_step_is_retried_with_growing_delays_under_the_invocations_policy() -> None:
+    failing.add("a")
+    async with running([flaky], default_retry=QUICK) as engine:
+        began = asyncio.get_running_loop().time()
+        invocation_id = await send(engine, "Flaky/plain")
+        row = await until_status(engine, invocation_id, Status.PAUSED)
+        took = asyncio.get_running_loop().time() - began
+        assert tries["a"] == 5, "max_attempts counts all of them"
+        assert 1 + 2 + 4 + 8 <= took <= (1 + 2 + 4 + 8) * 4 / 3 + 1
+        assert row.last_error is not None
+        assert row.last_error.message == "ValueError: a is down"
+        assert (row.last_error.command_name, row.last_error.command_type) == ("a", "Run")
+        failing.clear()
+        await engine.resume(invocation_id)
+        assert await result_of(engine, invocation_id) == "a"
+        assert tries["a"] == 6
+
+
+@in_virtual_time
+async def test_a_step_with_attempts_of_its_own_ends_with_a_recorded_failure() -> None:
+    failing.add("a")
+    async with running([flaky], default_retry=RetryPolicy(max_attempts=2)) as engine:
+        invocation_id = await send(engine, "Flaky/attempts")
+        assert await result_of(engine, invocation_id) == "gave up: ValueError: a is down"
+        assert tries["a"] == 4
+        assert step_results_of(engine, invocation_id) == [j.Failure(500, "ValueError: a is down")]
+
+
+@in_virtual_time
+async def test_failed_tries_of_a_step_are_counted_over_restarts(tmp_path: Path) -> None:
+    failing.add("a")
+    data = tmp_path / "0"
+    invocation_id = b""
+    for restart in range(3):
+        engine = make_engine([flaky], data)
+        await engine.start()
+        if restart == 0:
+            invocation_id = await send(engine, "Flaky/attempts")
+        await until(lambda: tries["a"] > restart and row_of(engine, invocation_id).retry_at_ms > 0)  # noqa: B023
+        data = image(data, tmp_path / str(restart + 1))
+        await abandon(engine)
+    async with running([flaky], data) as engine:
+        assert await result_of(engine, invocation_id) == "gave up: ValueError: a is down"
+    assert tries["a"] == 4
+
+
+@in_virtual_time
+async def test_a_step_with_a_duration_of_its_own() -> None:
+    failing.add("a")
+    async with running([flaky]) as engine:
+        began = asyncio.get_running_loop().time()
+        assert await call(engine, "Flaky/duration") == "gave up: ValueError: a is down"
+        assert 10 <= asyncio.get_running_loop().time() - began < 15
+        assert tries["a"] == 4, "at 0, 4, 8 and 12 s"
+
+
+@in_virtual_time
+async def test_steps_beside_the_failing_one_finish_and_are_recorded() -> None:
+    failing.add("a")
+    async with running([flaky], default_retry=QUICK) as engine:
+        invocation_id = await send(engine, "Flaky/parallel")
+        await until(lambda: row_of(engine, invocation_id).retry_at_ms > 0)
+        assert step_results_of(engine, invocation_id) == [b'"b"']
+        failing.clear()
+        assert await result_of(engine, invocation_id) == ["a", "b"]
+        assert tries == {"a": 2, "b": 1}
+
+
+@in_virtual_time
+async def test_progress_of_others_does_not_give_a_step_more_tries() -> None:
+    failing.add("a")
+    async with running([flaky]) as engine:
+        assert await call(engine, "Flaky/beside") == "gave up"
+    assert tries["a"] == 4
+
+
+@in_virtual_time
+async def test_steps_that_do_not_end_are_left_at_the_abort_timeout() -> None:
+    failing.add("a")
+    async with running([flaky], abort_timeout_ms=60_000, default_retry=QUICK) as engine:
+        began = asyncio.get_running_loop().time()
+        invocation_id = await send(engine, "Flaky/slow")
+        await until(lambda: row_of(engine, invocation_id).failures > 0)
+        assert 60 <= asyncio.get_running_loop().time() - began < 80
+        assert tries["left"] == 1, "the body was told"
+        assert step_results_of(engine, invocation_id) == []
+
+
+@in_virtual_time
+async def test_an_error_may_ask_for_the_next_delay() -> None:
+    async with running([flaky]) as engine:
+        began = asyncio.get_running_loop().time()
+        assert await call(engine, "Flaky/wishes") == "now"
+        assert 420 <= asyncio.get_running_loop().time() - began < 421
+
+
+@in_virtual_time
+async def test_a_terminal_error_is_the_result_at_once() -> None:
+    async with running([flaky]) as engine:
+        assert await call(engine, "Flaky/terminal") == (404, "no such thing")
+        assert tries["a"] == 1
+
+
+@in_virtual_time
+async def test_exhausted_a_handler_is_paused_with_its_error_by_default() -> None:
+    async with running([flaky], default_retry=QUICK) as engine:
+        row = await until_status(engine, await send(engine, "Flaky/raises"), Status.PAUSED)
+        assert tries["raises"] == 5
+        assert row.last_error is not None
+        assert row.last_error.message == "ValueError: as always"
+        assert "raises" in row.last_error.stacktrace
+
+
+@in_virtual_time
+async def test_exhausted_a_handler_ends_with_its_last_error_if_its_policy_says_kill() -> None:
+    async with running([flaky]) as engine:
+        assert await call(engine, "Flaky/dies") == (500, "ValueError: as always")
+        assert tries["dies"] == 3
+
+
+@flaky.handler()
+async def huge(ctx: perdure.Context) -> int:
+    async def body() -> str:
+        tries["huge"] += 1
+        return "x" * 2_000_000
+
+    return len(await ctx.run_typed("huge", body))
+
+
+@in_virtual_time
+async def test_a_result_that_the_log_cannot_hold_pauses_its_invocation_and_hurts_no_other(tmp_path: Path) -> None:
+    async with running([flaky], tmp_path / "data") as engine:  # segments of 1 MiB
+        row = await until_status(engine, await send(engine, "Flaky/huge"), Status.PAUSED)
+        assert row.last_error is not None
+        assert row.last_error.doc_code == "PD0107"
+        assert tries["huge"] == 1
+        assert await call(engine, "Flaky/plain") == "a"
+
+

@@ -1,0 +1,150 @@
+"""Code that no longer fits the journal: the invocation pauses with both sides shown, whatever the code catches."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import perdure
+from perdure.store.rows import Status
+
+from ..node.rig import result_of, row_of, running, send, until_status
+from ..node.virtual import in_virtual_time
+
+Body = Callable[[perdure.Context], Awaitable[str]]
+
+
+def app_of(body: Body) -> list[perdure.Service]:
+    service = perdure.Service("Shop")
+
+    async def buy(ctx: perdure.Context) -> str:
+        return await body(ctx)
+
+    service.handler("buy")(buy)
+    return [service]
+
+
+def step(ctx: perdure.Context, name: str) -> Awaitable[str]:
+    async def body() -> str:
+        return name
+
+    return ctx.run_typed(name, body)
+
+
+async def original(ctx: perdure.Context) -> str:
+    await step(ctx, "charge")
+    return await ctx.awakeable(type_hint=str)[1]
+
+
+async def renamed(ctx: perdure.Context) -> str:
+    await step(ctx, "bill")
+    return "unreachable"
+
+
+async def hides_by_exception(ctx: perdure.Context) -> str:
+    try:
+        await step(ctx, "bill")
+    except Exception:
+        return "hidden"
+    return "unreachable"
+
+
+async def hides_by_bare_except(ctx: perdure.Context) -> str:
+    for _ in range(3):
+        try:
+            await step(ctx, "bill")
+        except:  # noqa: E722, S110
+            pass
+    return "hidden"
+
+
+async def does_nothing(ctx: perdure.Context) -> str:
+    return "nothing"
+
+
+async def waits_for_another(ctx: perdure.Context) -> str:
+    return await ctx.awakeable(type_hint=str)[1]
+
+
+async def suspended_in(data: Path) -> bytes:
+    """An invocation of `original` that waits for its awakeable, in a directory that was stopped in order."""
+    async with running(app_of(original), data) as engine:
+        invocation_id = await send(engine, "Shop/buy")
+        await until_status(engine, invocation_id, Status.SUSPENDED)
+    return invocation_id
+
+
+async def mismatch_of(body: Body, tmp_path: Path) -> str:
+    invocation_id = await suspended_in(tmp_path / "data")
+    async with running(app_of(body), tmp_path / "data") as engine:
+        await engine.resume(invocation_id)
+        row = await until_status(engine, invocation_id, Status.PAUSED)
+        assert row.last_error is not None
+        assert (row.last_error.code, row.last_error.doc_code) == (570, "RT0016")
+        assert row.failures == 1, "it is not retried"
+        return row.last_error.message
+
+
+@in_virtual_time
+async def test_both_sides_are_shown_with_the_line_of_the_code(tmp_path: Path) -> None:
+    message = await mismatch_of(renamed, tmp_path)
+    assert 'the journal says run "charge"' in message
+    assert 'the code now issues run "bill"' in message
+    assert f"{__file__}:" in message
+    assert "in renamed" in message or "in step" in message
+
+
+@in_virtual_time
+async def test_except_exception_hides_nothing(tmp_path: Path) -> None:
+    assert 'issues run "bill"' in await mismatch_of(hides_by_exception, tmp_path)
+
+
+@in_virtual_time
+async def test_a_bare_except_hides_nothing(tmp_path: Path) -> None:
+    assert 'issues run "bill"' in await mismatch_of(hides_by_bare_except, tmp_path)
+
+
+@in_virtual_time
+async def test_code_that_ends_too_early(tmp_path: Path) -> None:
+    assert 'the journal says run "charge", the code now issues Output' in await mismatch_of(does_nothing, tmp_path)
+
+
+@in_virtual_time
+async def test_code_that_waits_without_asking(tmp_path: Path) -> None:
+    message = await mismatch_of(waits_for_another, tmp_path)
+    assert 'the journal says run "charge", the code now waits or ends without issuing anything' in message
+
+
+@in_virtual_time
+async def test_resumed_with_the_right_code_it_goes_on(tmp_path: Path) -> None:
+    invocation_id = await suspended_in(tmp_path / "data")
+    async with running(app_of(renamed), tmp_path / "data") as engine:
+        await engine.resume(invocation_id)
+        await until_status(engine, invocation_id, Status.PAUSED)
+    async with running(app_of(original), tmp_path / "data") as engine:
+        assert row_of(engine, invocation_id).status is Status.PAUSED, "a restart does not resume it"
+        await engine.resume(invocation_id)
+        await engine.signal(invocation_id, 17, b'"paid"')
+        assert await result_of(engine, invocation_id) == "paid"
+
+
+@in_virtual_time
+async def test_a_handler_that_is_gone_is_retried_visibly_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
+    invocation_id = await suspended_in(tmp_path / "data")
+    gone = perdure.Service("Shop")
+
+    @gone.handler()
+    async def other(ctx: perdure.Context) -> None: ...
+
+    for services in ([gone], []):
+        async with running(services, tmp_path / "data") as engine:
+            await engine.resume(invocation_id)
+            row = await until_status(engine, invocation_id, Status.INVOKED)
+            await engine.signal(invocation_id, 99, b'"unrelated"')
+            row = row_of(engine, invocation_id)
+            assert row.last_error is not None
+            assert row.last_error.doc_code == "RT0011"
+            assert row.retry_at_ms > 0, "it is tried again"
+    async with running(app_of(original), tmp_path / "data") as engine:
+        await engine.signal(invocation_id, 17, b'"paid"')
+        assert await result_of(engine, invocation_id) == "paid"
