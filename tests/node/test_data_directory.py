@@ -85,13 +85,11 @@ async def test_a_crash_while_the_identity_was_written_is_no_damage(tmp_path: Pat
 @in_virtual_time
 async def test_a_store_that_is_ahead_of_its_log_is_refused(tmp_path: Path) -> None:
     early, late = tmp_path / "early", tmp_path / "late"
-    engine = make_engine([echo], late)
-    await engine.start()
-    await call(engine, "Echo/say", "one")
+    async with running([echo], late) as engine:
+        await call(engine, "Echo/say", "one")
     image(late, early)
-    for _ in range(10):
+    async with running([echo], late) as engine:
         await call(engine, "Echo/say", "more")
-    await engine.stop()
     for old in early.glob("store.sqlite*"):
         old.unlink()
     for new in late.glob("store.sqlite*"):
