@@ -138,7 +138,7 @@ async def slow(ctx: perdure.Context) -> str:
         return "late"
 
     both = await asyncio.gather(ctx.run_typed("a", tried("a")), ctx.run_typed("b", endless))
-    return both[0]
+    return str(both[0])
 
 
 def step_results_of(engine: Engine, invocation_id: bytes) -> list[Any]:
@@ -284,5 +284,3 @@ async def test_a_result_that_the_log_cannot_hold_pauses_its_invocation_and_hurts
         assert row.last_error.doc_code == "PD0107"
         assert tries["huge"] == 1
         assert await call(engine, "Flaky/plain") == "a"
-
-

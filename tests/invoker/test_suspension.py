@@ -112,7 +112,9 @@ async def test_one_that_waits_for_something_else_too_leaves_after_its_inactivity
 
 @in_virtual_time
 async def test_one_whose_step_runs_never_leaves() -> None:
-    async with running([waiter], inactivity_timeout_ms=1_000, concurrent_attempts_max=1, checkpoint_interval_ms=DAY) as engine:
+    async with running(
+        [waiter], inactivity_timeout_ms=1_000, concurrent_attempts_max=1, checkpoint_interval_ms=DAY
+    ) as engine:
         working = await send(engine, "Waiter/works")
         waiting = await send(engine, "Waiter/nap", 0.0)
         assert await result_of(engine, working) == "done"

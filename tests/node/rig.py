@@ -20,6 +20,7 @@ from perdure.model.records import Record
 from perdure.model.target import Target
 from perdure.node.data_directory import DataDirectory
 from perdure.node.engine import Engine
+from perdure.node.errors import NodeStopped
 from perdure.node.requests import NewInvocation
 from perdure.node.settings import EngineSettings
 from perdure.partition.invariants import check_partition
@@ -40,7 +41,13 @@ def make_engine(
     **settings: Any,
 ) -> Engine:
     """An engine that checks the invariants after every record, on the virtual loop that runs."""
-    settings = {"segment_bytes": SEGMENT_FIRST_BYTES, "durability": "os", "dev": True, "checkpoint_interval_ms": 60_000, **settings}
+    settings = {
+        "segment_bytes": SEGMENT_FIRST_BYTES,
+        "durability": "os",
+        "dev": True,
+        "checkpoint_interval_ms": 60_000,
+        **settings,
+    }
     return Engine(
         EngineSettings(data=data, **settings),
         perdure.app(services, dev=False),
@@ -65,7 +72,7 @@ async def running(services: Iterable[Registry], data: Path | None = None, **opti
 
 async def abandon(engine: Engine) -> None:
     """Take an engine away without its goodbye: nothing more is written, the directory is free again."""
-    engine._fail(perdure.node.errors.NodeStopped("abandoned by a test."))  # type: ignore[attr-defined]
+    engine._fail(NodeStopped("abandoned by a test."))
     await engine.stop()
 
 

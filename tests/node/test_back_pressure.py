@@ -171,5 +171,3 @@ async def test_a_record_that_cannot_be_applied_ends_the_engine(monkeypatch: pyte
     with pytest.raises(NodeStopped, match="PD0313"):
         await call(engine, "Load/work", 1)
     await engine.stop()
-
-

@@ -17,7 +17,6 @@ from . import corpus
 from .rig import abandon, call, image, log_of, make_engine, result_of, running, send
 from .virtual import DAY, InlineExecutor, in_virtual_time
 
-
 echo = perdure.Service("Echo")
 
 

@@ -28,7 +28,7 @@ async def say(ctx: perdure.Context, what: str) -> str:
 async def test_the_number_of_partitions_is_fixed(tmp_path: Path) -> None:
     async with running([echo], tmp_path, partitions=3):
         pass
-    with pytest.raises(WrongPartitions, match="PD0212: .* was made with 3 partition"):
+    with pytest.raises(WrongPartitions, match=r"PD0212: .* was made with 3 partition"):
         await make_engine([echo], tmp_path, partitions=2).start()
     async with running([echo], tmp_path) as engine:
         assert engine.partitions == 3
@@ -37,7 +37,7 @@ async def test_the_number_of_partitions_is_fixed(tmp_path: Path) -> None:
 @in_virtual_time
 async def test_two_engines_do_not_share_a_directory(tmp_path: Path) -> None:
     async with running([echo], tmp_path) as engine:
-        with pytest.raises(DataDirectoryLocked, match="PD0211: .* is in use by process"):
+        with pytest.raises(DataDirectoryLocked, match=r"PD0211: .* is in use by process"):
             await make_engine([echo], tmp_path).start()
         assert await call(engine, "Echo/say", "still here") == "still here"
     async with running([echo], tmp_path):
@@ -52,7 +52,7 @@ async def test_a_damaged_identity_is_refused_and_the_directory_is_let_go(damage:
     identity = tmp_path / "perdure.json"
     good = identity.read_bytes()
     identity.write_bytes(damage)
-    with pytest.raises(DataDirectoryError, match="perdure.json is not readable"):
+    with pytest.raises(DataDirectoryError, match=r"perdure\.json is not readable"):
         await make_engine([echo], tmp_path).start()
     identity.write_bytes(good)
     async with running([echo], tmp_path):
@@ -64,7 +64,7 @@ async def test_a_log_without_its_identity_is_refused(tmp_path: Path) -> None:
     async with running([echo], tmp_path):
         pass
     (tmp_path / "perdure.json").unlink()
-    with pytest.raises(DataDirectoryError, match="holds a log but no perdure.json"):
+    with pytest.raises(DataDirectoryError, match=r"holds a log but no perdure\.json"):
         await make_engine([echo], tmp_path).start()
 
 

@@ -1,4 +1,4 @@
-"""Whatever prefix of the log a crash leaves: the invocation ends the same, and nothing recorded happens again (req 4.10, 4.17)."""
+"""Whatever prefix of the log a crash leaves: the end is the same, and nothing recorded happens again (req 4.10, 4.17)."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ async def test_every_prefix_of_the_log_leads_to_the_same_end(root: str, partitio
 
 async def _rest(engine: Engine) -> None:
     """Until what was only sent has ended too: every row is finished and every message has arrived."""
+
     def ended() -> bool:
         return all(
             (row := tables.invocation(seq)) is not None and row.status is Status.COMPLETED

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ async def sleeps(ctx: perdure.Context) -> str:
 class Machine:
     """A machine whose engine is killed again and again."""
 
-    def __init__(self, directory: Path, **settings: int) -> None:
+    def __init__(self, directory: Path, **settings: Any) -> None:
         self.directory = directory
         self.settings = settings
         self.kills = 0

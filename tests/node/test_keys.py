@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 import perdure
 from perdure.node.engine import Engine
+from perdure.node.errors import Overloaded
 from perdure.store.rows import Status
 
 from .rig import abandon, call, image, make_engine, result_of, row_of, running, send, until
@@ -88,8 +90,6 @@ async def test_a_thousand_sends_to_a_key_run_in_accepted_order_across_crashes(tm
 
 
 def entries_of(engine: Engine) -> list[int]:
-    import json
-
     stored = engine.store.tables[0].state_value("Ledger", "k", "entries")
     entries: list[int] = json.loads(stored) if stored else []
     return entries
@@ -129,7 +129,7 @@ async def test_the_inbox_of_a_key_is_bounded() -> None:
         held = await send(engine, "Ledger/k/holds")
         for entry in range(3):
             await send(engine, "Ledger/k/append", entry)
-        with pytest.raises(perdure.node.errors.Overloaded, match="wait for Ledger/k already"):  # type: ignore[attr-defined]
+        with pytest.raises(Overloaded, match="wait for Ledger/k already"):
             await send(engine, "Ledger/k/append", 3)
         await engine.kill(held)
         await until(lambda: len(entries_of(engine)) == 3)

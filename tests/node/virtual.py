@@ -26,7 +26,7 @@ class NothingHappens(BaseException):
     """Everybody waits and no timer is left."""
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _JumpingSelector(selectors.DefaultSelector):
     """Never waits for time: what would be a wait moves the clock."""
 
     def __init__(self) -> None:
