@@ -116,3 +116,16 @@ def test_no_two_variants_are_taken_for_one_another(written: bool, fresh: Callabl
         digests.append(store.digest(0))
     assert len(set(digests)) == len(digests)
     assert store.tables[0].find(raw_id(1)) == 1
+
+
+def test_a_journal_without_its_invocation_makes_a_difference(fresh: Callable[[], Store]) -> None:
+    one, other = fresh(), fresh()
+    for store in (one, other):
+        add(store.tables[0], 1)
+        checkpoint(store, 1)
+        store.tables[0].forget(1)
+    other.tables[0].layers[0].dropped_journals.clear()
+    for store in (one, other):
+        checkpoint(store, 2)
+        checkpoint(store, 3)
+    assert one.digest(0) != other.digest(0)

@@ -68,6 +68,9 @@ class Database:
         """Of all invocations, ascending."""
         return self._integers("SELECT seq FROM invocation WHERE partition = ? ORDER BY seq")
 
+    def seqs_with_journal(self) -> list[int]:
+        return self._integers("SELECT DISTINCT seq FROM journal WHERE partition = ?")
+
     def seqs_with_status(self, status: Status) -> list[int]:
         """Only INVOKED has an index: it is what a start looks for among millions that sleep."""
         if status is Status.INVOKED:

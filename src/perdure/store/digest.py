@@ -37,7 +37,7 @@ def _content(tables: Tables) -> Iterator[object]:
 
 
 def _invocations(tables: Tables) -> Iterator[object]:
-    seqs = set(tables.database.seqs())
+    seqs = {*tables.database.seqs(), *tables.database.seqs_with_journal()}
     for layer in tables.layers:
         seqs.update(layer.invocations)
         seqs.update(layer.chunks)
