@@ -23,13 +23,14 @@ from perdure.model.ids import (
     partition_of,
 )
 from perdure.model.target import HandlerKind, Target
-from perdure.partition.actions import Action
+from perdure.partition.actions import Action, Delivered, StartAttempt
 from perdure.store.rows import Invocation, Status
 
 from .world import World
 
 Move = tuple[str, int, int]
-KEYS = ("east", "west", "a")
+KEYS = ("east", "west", "east", "a")
+KINDS = (*HandlerKind, HandlerKind.EXCLUSIVE, HandlerKind.EXCLUSIVE)
 PROMISES = ("p", "q")
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE: msgspec.msgpack.Decoder[r.Record] = msgspec.msgpack.Decoder(r.Record)
@@ -45,12 +46,13 @@ class History:
         self.world = world
         self.records: list[r.Record] = []
         self.actions: list[list[Action]] = []
-        self.now_ms = 1_000
+        self.now_ms = 1_000_000
         self.signals = 0
         """How many were sent; each carries its number, so that one applied twice shows."""
         self._ids: list[bytes] = [make_invocation_id(5, b"nobody".ljust(16))]
         self._completion_ids = 0
         self._leader = 0
+        self._epochs: dict[tuple[int, int], int] = {}
 
     def play(self, moves: list[Move]) -> None:
         for what, a, b in moves:
@@ -58,8 +60,37 @@ class History:
 
     def propose(self, record: r.Record) -> None:
         record = as_logged(record)
+        stale = self._is_stale(record)
         self.records.append(record)
-        self.actions.append(self.world.apply(record))
+        actions = self.world.apply(record)
+        self.actions.append(actions)
+        assert not (stale and actions), "what a stale attempt says has no effect"
+        self._check_epochs(actions)
+        self._check_delivery(record, actions)
+
+    def _is_stale(self, record: r.Record) -> bool:
+        match record:
+            case r.Progress() | r.AttemptFailed() | r.Suspended() | r.Interrupted():
+                row = self.world.tables_of(record.partition).invocation(record.seq)
+                if row is None or row.status is not Status.INVOKED or row.retry_at_ms:
+                    return True
+                return row.epoch != record.epoch
+            case _:
+                return False
+
+    def _check_epochs(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, StartAttempt):
+                place = action.partition, action.seq
+                assert action.epoch > self._epochs.get(place, 0), "each attempt has an epoch of its own"
+                self._epochs[place] = action.epoch
+
+    def _check_delivery(self, record: r.Record, actions: list[Action]) -> None:
+        """The source may forget a message exactly when it has been applied."""
+        if isinstance(record, r.Deliver):
+            applied = self.world.tables_of(record.partition).meta.delivered.get(record.source_partition, 0)
+            told = any(isinstance(action, Delivered) for action in actions)
+            assert told == (record.outbox_seq <= applied)
 
     # --- who --------------------------------------------------------------------------------------------------------------
 
@@ -86,7 +117,7 @@ class History:
 
     def request(self, a: int, b: int, caller: j.Caller | None = None) -> j.InvokeRequest:
         """A new invocation, or one that may exist: workflow runs and idempotency keys repeat."""
-        kind = HandlerKind(a % 4)
+        kind = KINDS[a % len(KINDS)]
         key = None if kind is HandlerKind.PLAIN else KEYS[b % len(KEYS)]
         service = ("Greeter", "Counter", "Counter", "Signup")[kind]
         target = Target(service, key, "run" if kind is HandlerKind.RUN else "handle")
@@ -222,7 +253,11 @@ def _suspend(h: History, a: int, b: int) -> None:
     if attempt is not None:
         partition, row, epoch = attempt
         awaited = [entry for entry in unanswered(h.world, partition, row.seq) if (entry + b) % 2]
-        seen = row.notifications - (1 if b % 4 == 3 and row.notifications else 0)
+        seen = row.notifications
+        last = h.world.tables_of(partition).journal(row.seq).entries[-1:]
+        if b % 4 == 3 and last and isinstance(last[0], j.Completion):  # the answer crossed the suspension
+            seen -= 1
+            awaited.append(last[0].completion_id)
         awaiting = j.Awaiting(awaited, [17] if b % 3 == 0 else [])
         h.propose(r.Suspended(partition, h.now_ms, row.seq, epoch, awaiting, seen))
 
@@ -292,7 +327,7 @@ def _delivered(h: History, a: int, b: int) -> None:
 
 
 def _wait(h: History, a: int, b: int) -> None:
-    h.now_ms += 100 * (b % 12) - (50 if a % 9 == 0 else 0)
+    h.now_ms += 100 * (b % 12) - (2_000 if a % 5 == 0 else 0)
 
 
 def _checkpoint(h: History, a: int, b: int) -> None:

@@ -27,8 +27,8 @@ EXAMPLES = int(os.environ.get("PERDURE_EXAMPLES", "0"))
 COMMON = ("invoke", "progress", "progress", "step done", "end", "deliver", "deliver", "timers", "suspend", "wait")
 HISTORIES = st.lists(
     st.tuples(st.sampled_from((*COMMON, *COMMON, *MOVES)), st.integers(0, 99), st.integers(0, 99)),
-    min_size=1,
-    max_size=80,
+    min_size=20,
+    max_size=100,
 )
 PARTITIONS = st.sampled_from((1, 3))
 
@@ -131,8 +131,10 @@ def nothing_is_lost(history: History) -> None:
     for partition, row in history.rows():
         if row.status is Status.COMPLETED:
             continue
+        answered = {e.completion_id for e in journal_of(history, partition, row) if isinstance(e, j.Completion)}
+        assert row.awaiting is None or not answered & set(row.awaiting.completions), "it sleeps on what it was told"
         open_ids = set(unanswered(world, partition, row.seq))
-        for entry in world.tables_of(partition).journal(row.seq).entries:
+        for entry in journal_of(history, partition, row):
             if getattr(entry, "completion_id", None) not in open_ids:
                 continue
             match entry:
@@ -144,10 +146,31 @@ def nothing_is_lost(history: History) -> None:
                 case j.Sleep():
                     key = (entry.wake_at_ms, row.seq, entry.completion_id)
                     assert world.tables_of(partition).timer(key) is not None
-                case j.Run() | j.GetPromise():
+                case j.GetPromise():
+                    assert_promised(history, partition, row, entry)
+                case j.Run():
                     pass
                 case _:
                     pytest.fail(f"{entry} was never answered")
+
+
+def journal_of(history: History, partition: int, row: Invocation) -> list[j.Entry]:
+    return history.world.tables_of(partition).journal(row.seq).entries
+
+
+def assert_promised(history: History, partition: int, row: Invocation, entry: j.GetPromise) -> None:
+    """A promise that is awaited is open and knows who waits, unless its workflow was forgotten meanwhile."""
+    service, key = row.target.service, row.target.key or ""
+    runs = [
+        other
+        for _, other in history.rows()
+        if other.handler_kind is HandlerKind.RUN and other.target.key == key and other.seq <= row.seq
+    ]
+    if runs:
+        promise = history.world.tables_of(partition).promise(service, key, entry.key)
+        assert promise is not None
+        assert not promise.completed
+        assert (row.seq, entry.completion_id) in [(c.seq, c.completion_id) for c in promise.waiting or ()]
 
 
 def assert_known(history: History, partition: int, row: Invocation, completion_id: int, target_id: bytes) -> None:
