@@ -28,7 +28,7 @@ _SMALL_BYTES = 200
 class Tables:
     """Shapes: `layers` from the newest to the oldest: active, then frozen and clean where there are any."""
 
-    __slots__ = ("_active", "_meta", "bytes", "database", "layers", "partition")
+    __slots__ = ("_active", "_expiry_head", "_meta", "_timer_head", "bytes", "database", "layers", "partition")
 
     def __init__(self, partition: int, database: Database) -> None:
         self.partition = partition
@@ -38,6 +38,10 @@ class Tables:
         self._meta = database.meta() or PartitionMeta()
         self.bytes = 0
         """Estimate of the active layer."""
+        self._timer_head: TimerKey = _FIRST_TIMER
+        """No timer up to this key stands, though SQLite may still have some."""
+        self._expiry_head = (0, 0)
+        """SQLite's (expires_at_ms, seq) up to here no longer stand, as the layers say; until the layers move."""
 
     # --- layers (the store's business) ------------------------------------------------------------------------------------
 
@@ -46,6 +50,7 @@ class Tables:
         frozen = self._active
         self._active = Layer()
         self.layers = (self._active, frozen, *self.layers[1:])
+        self._expiry_head = (0, 0)
         self.bytes = 0
         return frozen
 
@@ -54,6 +59,7 @@ class Tables:
         kept = 2 if keep else 1
         gone = self.layers[kept:]
         self.layers = self.layers[:kept]
+        self._expiry_head = (0, 0)
         return list(gone)
 
     # --- meta -------------------------------------------------------------------------------------------------------------
@@ -136,13 +142,16 @@ class Tables:
         One that has changed since the last checkpoint is named after the next: nothing is searched in memory.
         """
         found: list[int] = []
-        place = (0, 0)
+        place, page = self._expiry_head, max(limit, _PAGE)
         while len(found) < limit:
-            stored = self.database.expiring_after(place, now_ms, limit)
-            found += [seq for expires_at_ms, seq in stored if self._still_expires(seq, expires_at_ms)]
-            if len(stored) < limit:
+            stored = self.database.expiring_after(place, now_ms, page)
+            for place in stored:
+                if self._still_expires(place[1], place[0]):
+                    found.append(place[1])
+                elif not found:
+                    self._expiry_head = place
+            if len(stored) < page:
                 break
-            place = stored[-1]
         return found[:limit]
 
     def _still_expires(self, seq: int, at_ms: int) -> bool:
@@ -289,6 +298,8 @@ class Tables:
     # --- timers -----------------------------------------------------------------------------------------------------------
 
     def put_timer(self, timer: Timer) -> None:
+        if timer.key <= self._timer_head:
+            self._timer_head = (timer.wake_at_ms, timer.seq, timer.completion_id - 1)
         self._active.timers.put(timer)
         self.bytes += _SMALL_BYTES
 
@@ -313,16 +324,37 @@ class Tables:
                 assert timer is not None
                 found[place] = timer
             above.append(rows)
-        cursor, missing = key, limit
-        while missing > 0:
-            stored = self.database.timers_after(cursor, missing)
-            alive = [timer for timer in stored if not any(timer.key in rows for rows in above)]
-            found.update((timer.key, timer) for timer in alive)
-            if len(stored) < missing:
-                break
-            cursor = stored[-1].key
-            missing -= len(alive)
+        self._stored_timers_after(key, limit, above, found)
         return [found[place] for place in sorted(found)[:limit]]
+
+    def _stored_timers_after(
+        self,
+        key: TimerKey,
+        limit: int,
+        above: list[dict[TimerKey, Timer | None]],
+        found: dict[TimerKey, Timer],
+    ) -> None:
+        """Those of SQLite that stand, `limit` or a few more, into `found`."""
+        from_head = key <= self._timer_head
+        cursor = self._timer_head if from_head else key
+        # The head stays in front of what stands in a layer: that will be in SQLite one day.
+        barrier = min(found, default=_NO_TIMER)
+        # One more than asked for: the timer taken last is still there.
+        page, alive = limit + 1, 0
+        while alive < limit:
+            stored = self.database.timers_after(cursor, page)
+            for timer in stored:
+                cursor = timer.key
+                standing = next((rows[cursor] for rows in above if cursor in rows), timer)
+                if standing is not None:
+                    from_head = False
+                    found[cursor] = standing
+                    alive += 1
+                elif from_head and cursor < barrier:
+                    self._timer_head = cursor
+            if len(stored) < page:
+                return
+            page = min(2 * page, _PAGE)
 
     # --- outboxes ---------------------------------------------------------------------------------------------------------
 
@@ -376,3 +408,7 @@ class Tables:
 
 
 _ALL = 1 << 62
+_FIRST_TIMER: TimerKey = (-1, 0, 0)
+_NO_TIMER: TimerKey = (1 << 63, 0, 0)
+_PAGE = 256
+"""Rows read at once while passing over those that no longer stand."""
