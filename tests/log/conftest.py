@@ -73,6 +73,7 @@ class WatchedFile:
         if self._new and self._disk.full:
             raise OSError(errno.ENOSPC, "no space left", str(self._path))
         self._disk.happened("write", self._path)
+        self._disk.written.append((self._path.name, offset, sum(map(len, buffers))))
         self._file.pwritev(buffers, offset)
 
     def datasync(self) -> None:
@@ -96,6 +97,8 @@ class WatchedFiles:
     def __init__(self) -> None:
         self.real = SystemFiles()
         self.events: list[tuple[str, str]] = []
+        self.written: list[tuple[str, int, int]] = []
+        """(name at opening, offset, length)"""
         self.fail: Callable[[str, str], BaseException | None] = lambda operation, name: None
         self.full = False
 

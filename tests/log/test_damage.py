@@ -16,7 +16,7 @@ from perdure.env.clock import SystemClock
 from perdure.env.files import SystemFile, SystemFiles
 from perdure.env.random import SystemRandom
 from perdure.log.errors import LogCorrupt, LogError, LogFormatUnknown
-from perdure.log.format import FrameKind, encode_body
+from perdure.log.format import Durability, FrameKind, encode_body
 from perdure.log.read import read_segments
 from perdure.log.recovery import Survey, repair, survey
 from perdure.log.segments import SegmentDirectory, body_room
@@ -333,6 +333,19 @@ async def test_a_last_segment_from_an_earlier_clean_stop_is_refused(open_log: Op
     victim = Victim(tmp_path / "log", tmp_path / "damaged")
     with pytest.raises(LogCorrupt, match=rf"{FIRST}.*it ends here, but was closed in segment 1"):
         recover(victim.damaged(FIRST, old))
+
+
+@pytest.mark.parametrize("mode", ["fsync", "os"])
+def test_an_intact_batch_with_the_wrong_lsn_is_no_torn_write(tmp_path: Path, mode: Durability) -> None:
+    directory = SegmentDirectory(FILES, tmp_path, clock=SystemClock(), random=SystemRandom(), segment_bytes=1024)
+    active = directory.activate(directory.make_spare(), 1, 1, mode)
+    active.append(1, 1, encode_body([record(1)]))
+    offset = active.position
+    active.append(3, 1, encode_body([record(3)]))
+    active.file.close()
+    with pytest.raises(LogCorrupt, match=r"LSN 3 where 2 must come") as refusal:
+        recover(tmp_path)
+    assert (refusal.value.segment, refusal.value.offset) == (FIRST, offset)
 
 
 @pytest.mark.parametrize("rest", range(-2, 3))

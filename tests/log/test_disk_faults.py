@@ -70,6 +70,34 @@ async def test_after_a_failed_sync_the_next_run_writes_the_batch_again(open_log:
     assert on_segment == read + rewritten + reopened + probes
 
 
+@pytest.mark.parametrize(("mode", "begin"), [("fsync", 2), ("os", 0)])
+async def test_all_that_may_be_unsynced_is_written_again(open_log: OpenLog, mode: str, begin: int) -> None:
+    """Under `fsync` only the last batch can be; under `os` anything of the last segment."""
+    log, _ = await open_log(durability=mode)
+    offsets = []
+    for number in range(1, 4):
+        offsets.append(log._active.position)
+        log.append(record(number))
+        await log.sync()
+    end = log._active.position
+    await log.close(clean=False)
+    disk = WatchedFiles()
+    await open_log(disk, durability=mode)
+    assert disk.written[0] == ("segment-000000000001.log", offsets[begin], end - offsets[begin])
+
+
+async def test_read_ends_before_a_batch_that_is_written_and_not_synced(open_log: OpenLog) -> None:
+    disk = WatchedFiles()
+    log, _ = await open_log(disk)
+    log.append(record(1))
+    await log.sync()
+    disk.fail = failing("sync")
+    log.append(record(2))
+    with pytest.raises(LogStopped):
+        await log.sync()
+    assert flat(list(log.read(1))) == [(1, record(1))]
+
+
 async def test_a_sync_that_is_waited_for_fails_when_the_disk_does(open_log: OpenLog) -> None:
     disk = WatchedFiles()
     log, seen = await open_log(disk, durability="os")

@@ -139,6 +139,26 @@ async def test_trimmed_segments_are_used_again_with_a_new_salt(open_log: OpenLog
     assert log.next_lsn == 200
 
 
+async def test_trimming_leaves_no_gap_at_any_crash(open_log: OpenLog) -> None:
+    """Oldest first, and the name of each is gone for good before the next one goes."""
+    disk = WatchedFiles()
+    log, _ = await open_log(disk)
+    for number in range(1, 100):
+        log.append(record(number, 300))
+        await log.sync()
+    await log._quiet()
+    disk.events.clear()
+    count = len(log._segments) - 1
+    log.trim(99)
+    await log._quiet()
+    assert [operation for operation, _ in disk.events if operation != "rename"].count("sync_directory") == count > 3
+    removals = [each for each in disk.events if each[0] in ("rename", "unlink", "sync_directory")]
+    assert all(each[0] != "sync_directory" for each in removals[::2])
+    assert all(each[0] == "sync_directory" for each in removals[1::2])
+    unlinked = [name for operation, name in removals if operation == "unlink"]
+    assert unlinked == sorted(unlinked)
+
+
 async def test_a_batch_of_an_earlier_life_cannot_count(open_log: OpenLog, tmp_path: Path) -> None:
     """The same records at the same places under the same LSNs: only the salt tells the lives apart."""
     directory = tmp_path / "log"
