@@ -171,3 +171,26 @@ async def test_a_record_that_cannot_be_applied_ends_the_engine(monkeypatch: pyte
     with pytest.raises(NodeStopped, match="PD0313"):
         await call(engine, "Load/work", 1)
     await engine.stop()
+
+
+@pytest.mark.parametrize("way", ["fails", "stops"])
+@in_virtual_time
+async def test_a_caller_that_waits_for_room_is_told_when_the_engine_ends(way: str, tmp_path: Path) -> None:
+    executor = InlineExecutor()
+    engine = make_engine([load], tmp_path, executor=executor, layer_bytes_max=200_000)
+    await engine.start()
+    executor.hold("store")
+    busy = [asyncio.create_task(call(engine, "Load/work", 3_000)) for _ in range(100)]
+    await until(lambda: engine.pool.throttled)
+    waiting = asyncio.create_task(call(engine, "Load/work", 1))
+    await asyncio.sleep(1)
+    if way == "fails":
+        engine._fail(LogFailed("writing", OSError("broken")))
+        ending = asyncio.create_task(engine.stop())
+    else:
+        ending = asyncio.create_task(engine.stop(grace_s=0))
+    with pytest.raises(NodeStopped):
+        await waiting
+    executor.let_go("store")
+    await ending
+    assert all(isinstance(each, NodeStopped) for each in await asyncio.gather(*busy, return_exceptions=True))

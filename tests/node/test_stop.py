@@ -12,6 +12,7 @@ import perdure
 from perdure.model import journal as j
 from perdure.node.errors import NodeStopped
 from perdure.node.phase import Phase
+from perdure.store.rows import Status
 
 from .rig import call, make_engine, result_of, row_of, running, send
 from .virtual import in_virtual_time
@@ -130,3 +131,27 @@ async def test_what_was_accepted_as_the_stop_began_is_kept(tmp_path: Path) -> No
         await engine.signal(accepted, 17, b'"on"')
         assert await result_of(engine, accepted) == "on"
         assert row_of(engine, accepted).interruptions <= 1
+
+
+@worker.handler()
+async def waits_then_naps(ctx: perdure.Context) -> str:
+    told = await ctx.awakeable(type_hint=str)[1]
+    await ctx.sleep(3_600)
+    return told
+
+
+@in_virtual_time
+async def test_one_that_comes_to_its_next_wait_during_the_stop_is_suspended_too(tmp_path: Path) -> None:
+    engine = make_engine([worker], tmp_path)
+    await engine.start()
+    waiting = await send(engine, "Worker/waits_then_naps")
+    await asyncio.sleep(0.1)
+    telling = asyncio.create_task(engine.signal(waiting, 17, b'"told"'))
+    await asyncio.sleep(0)
+    await engine.stop(grace_s=0)
+    await telling
+    async with running([worker], tmp_path) as engine:
+        assert engine.recovered is not None
+        assert engine.recovered.interrupted == 0
+        assert row_of(engine, waiting).status is Status.SUSPENDED
+        assert await result_of(engine, waiting) == "told"

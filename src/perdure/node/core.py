@@ -43,6 +43,8 @@ from perdure.store.store import Store
 
 _logger = logging.getLogger("perdure.node")
 _SWEEP_S = 1.0
+_SLEEP_ROUNDS_MAX = 100
+"""Batches that a stop waits for at most; whoever goes on for longer starts again after it."""
 _SET_BACK_MS = 1_000
 """A clock that is behind by more than this has been set back; by less, time waits for it."""
 
@@ -198,9 +200,7 @@ class Core:
         await self._let_steps_finish(grace_s)
         self.callers.fail(self._stopped)
         try:
-            await self.log.sync()
-            self.pool.suspend_all()
-            await self.log.sync()
+            await self._put_to_sleep()
             self.pool.close()
             await self._checkpoints.last()
             await self.log.close(clean=True)
@@ -210,6 +210,14 @@ class Core:
             raise
         self._release()
         self._enter(Phase.STOPPED)
+
+    async def _put_to_sleep(self) -> None:
+        """Suspend what only waits, until the log is at rest: what one batch brings may let a handler go on to its next wait."""
+        for _ in range(_SLEEP_ROUNDS_MAX):
+            await self.log.sync()
+            self.pool.suspend_all()
+            if self.log.durable_lsn == self.log.next_lsn - 1:
+                break
 
     async def _let_steps_finish(self, grace_s: float) -> None:
         deadline = self.loop.time() + grace_s
@@ -239,6 +247,7 @@ class Core:
         self.phase = phase
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+        self.room.set()  # whoever waits for it looks at the phase again
 
     def _fail(self, error: PerdureError) -> None:
         """The log or the store can no longer be trusted: stop at once, tell everybody, repair nothing."""

@@ -160,6 +160,7 @@ class Engine(Core):
             )
         if self.pool.throttled:
             await self._wait_for_room()
+            await self.ready()
         now_ms = self.now_ms()
         invoke = make_request(
             spec,

@@ -24,14 +24,13 @@ class Performer:
         self._engine = engine
         self._tables = engine.store.tables
         self._partitions = len(self._tables)
-        self._pool = engine.pool
         self.applied_lsn = engine.store.applied_lsn
         self.replies: dict[int, Reply] = {}
         """By LSN: who proposed the record and wants to know what came of it."""
         self._perform: Mapping[type, Callable[[Any], None]] = {
-            a.StartAttempt: lambda action: self._pool.start(action.partition, action.seq, action.epoch),
-            a.Notify: lambda n: self._pool.notify(n.partition, n.seq, n.epoch, n.notification, n.at_ms),
-            a.AbortAttempt: lambda action: self._pool.abort(action.partition, action.seq),
+            a.StartAttempt: engine.pool.start,
+            a.Notify: engine.pool.notify,
+            a.AbortAttempt: engine.pool.abort,
             a.ArmTimer: lambda action: engine.timers.arm(action.partition, action.timer),
             a.Forward: self._forward,
             a.Delivered: self._delivered,
