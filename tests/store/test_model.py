@@ -284,4 +284,4 @@ class TablesAgainstDicts(RuleBasedStateMachine):
 
 
 TestTablesAgainstDicts = TablesAgainstDicts.TestCase
-TestTablesAgainstDicts.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestTablesAgainstDicts.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
