@@ -65,6 +65,7 @@ class LocalAttempt:
         "_host",
         "_inbound",
         "_journal_length",
+        "_on_lag",
         "_on_over",
         "_out",
         "_proposals",
@@ -92,6 +93,7 @@ class LocalAttempt:
         row: Invocation,
         start: AttemptStart,
         on_over: Callable[[LocalAttempt], None],
+        on_lag: Callable[[LocalAttempt], None],
     ) -> None:
         self.key = (partition, row.seq)
         self.epoch = row.epoch
@@ -106,6 +108,7 @@ class LocalAttempt:
         self._row = row
         self._start = start
         self._on_over = on_over
+        self._on_lag = on_lag
         self._commands: deque[j.Command] = deque()
         self._inbound: deque[tuple[j.Notification, int]] = deque()
         self._completed: set[int] = set()
@@ -240,7 +243,10 @@ class LocalAttempt:
             return
         self._out.clear()
         self._failing = (AttemptError(413, error.what, doc_code=error.code), None, True)
-        self._propose_failure()
+        try:
+            self._propose_failure()
+        except PerdureError:  # the log takes nothing at all any more: the node has failed, and said so
+            self._finish()
 
     def _first_turn(self) -> Turn:
         try:
@@ -279,7 +285,11 @@ class LocalAttempt:
             self._host.loop.call_soon(self.pump)
         else:
             steps = self._steps
-            self._flush(ended=False, awaited=self._hasty or not (steps.running or steps.fresh))
+            if self._hasty or not (steps.running or steps.fresh):
+                self._flush(ended=False, awaited=True)
+            elif self._out:
+                # Only steps are waited for: the commands go out with the first result, unless that takes long.
+                self._on_lag(self)
             if steps.fresh and not self._recorded_left:
                 steps.start()
             self.idle_since = 0.0 if steps.running else self._host.loop.time()
@@ -290,6 +300,15 @@ class LocalAttempt:
         if self._out:
             out, self._out = self._out, []
             self._proposals.progress(out, ended=ended, awaited=awaited)
+
+    def flush_lagging(self) -> None:
+        """What was held back for a step's result has waited long enough."""
+        if self.over:
+            return
+        try:
+            self._flush(ended=False, awaited=False)
+        except PerdureError as error:
+            self.refuse(error)
 
     def _finish(self) -> None:
         self.over = True

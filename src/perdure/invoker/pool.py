@@ -14,6 +14,7 @@ from perdure.invoker.local import LocalAttempt
 from perdure.invoker.proposals import Proposals
 from perdure.model.driver import App, AttemptStart
 from perdure.model.errors import PerdureError
+from perdure.model.limits import BATCH_LINGER_MS
 from perdure.model.records import AttemptError
 from perdure.model.service import HandlerSpec
 from perdure.model.target import HandlerKind
@@ -21,7 +22,7 @@ from perdure.store.rows import Status
 
 if TYPE_CHECKING:
     from perdure.invoker.host import Host
-    from perdure.model.journal import Notification
+    from perdure.partition.actions import AbortAttempt, Notify, StartAttempt
 
 Key = tuple[int, int]
 
@@ -42,6 +43,7 @@ class AttemptPool:
         self._queue: deque[tuple[int, int, int]] = deque()
         self._ready: dict[Key, LocalAttempt] = {}
         self._drowsy: list[LocalAttempt] = []
+        self._lagging: list[LocalAttempt] = []
         self.accepting = True
         """False while the node stops: no attempt starts."""
         self.throttled = False
@@ -62,18 +64,21 @@ class AttemptPool:
 
     # --- what the state machine asks ------------------------------------------------------------------------------------
 
-    def start(self, partition: int, seq: int, epoch: int) -> None:
-        self.abort(partition, seq)
-        self._queue.append((partition, seq, epoch))
+    def start(self, action: StartAttempt) -> None:
+        self._drop(action.partition, action.seq)
+        self._queue.append((action.partition, action.seq, action.epoch))
 
-    def notify(self, partition: int, seq: int, epoch: int, notification: Notification, at_ms: int) -> None:
-        key = (partition, seq)
+    def notify(self, action: Notify) -> None:
+        key = (action.partition, action.seq)
         attempt = self._attempts.get(key)
-        if attempt is not None and attempt.epoch == epoch and not attempt.over:
-            attempt.notify(notification, at_ms)
+        if attempt is not None and attempt.epoch == action.epoch and not attempt.over:
+            attempt.notify(action.notification, action.at_ms)
             self._ready[key] = attempt
 
-    def abort(self, partition: int, seq: int) -> None:
+    def abort(self, action: AbortAttempt) -> None:
+        self._drop(action.partition, action.seq)
+
+    def _drop(self, partition: int, seq: int) -> None:
         attempt = self._attempts.get((partition, seq))
         if attempt is not None:
             attempt.abort()
@@ -143,7 +148,7 @@ class AttemptPool:
             limit_key=row.limit_key,
             failures=row.failures,
         )
-        return LocalAttempt(host, self._app, spec, partition, row, start, self._forget)
+        return LocalAttempt(host, self._app, spec, partition, row, start, self._forget, self._lags)
 
     def _pump(self, attempt: LocalAttempt) -> None:
         attempt.pump()
@@ -156,6 +161,17 @@ class AttemptPool:
                 self._drowsy.append(attempt)
         else:
             self._idle.pop(attempt.key, None)
+
+    def _lags(self, attempt: LocalAttempt) -> None:
+        """The attempt holds commands back until a step's result; they go to the log after a few milliseconds at the latest."""
+        if not self._lagging:
+            self._host.loop.call_later(BATCH_LINGER_MS / 1000, self._flush_lagging)
+        self._lagging.append(attempt)
+
+    def _flush_lagging(self) -> None:
+        lagging, self._lagging = self._lagging, []
+        for attempt in lagging:
+            attempt.flush_lagging()
 
     def _forget(self, attempt: LocalAttempt) -> None:
         if self._attempts.get(attempt.key) is attempt:

@@ -36,7 +36,10 @@ _PAYLOAD: Mapping[type, str] = MappingProxyType(
 def payload_bytes(entry: j.Entry) -> int:
     """What a person or a handler put into the entry."""
     field = _PAYLOAD.get(type(entry))
-    return 0 if field is None else result_bytes(getattr(entry, field))
+    if field is None:
+        return 0
+    payload = getattr(entry, field)
+    return len(payload) if type(payload) is bytes else result_bytes(payload)
 
 
 def result_bytes(result: bytes | j.Failure | list[str] | None) -> int:
