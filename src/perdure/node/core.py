@@ -221,7 +221,7 @@ class Core:
 
     async def _let_steps_finish(self, grace_s: float) -> None:
         deadline = self.loop.time() + grace_s
-        while self.pool.busy and self.phase is Phase.STOPPING and self.loop.time() < deadline:  # noqa: ASYNC110 steps end in several ways; a stop may look
+        while self.pool.busy and self.phase is Phase.STOPPING and self.loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
     async def _leave(self) -> None:
