@@ -28,7 +28,7 @@ def _load(port: int, clients: int, seconds: float) -> dict[str, float]:
 
 
 def echo(seconds: float = 10) -> None:
-    with tempfile.TemporaryDirectory(dir=".") as directory:
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as directory:
         port = free_port()
         with serve(Path(directory), port, free_port()):
             seconds_to_first_answer(port, time.perf_counter())
@@ -42,7 +42,7 @@ def echo(seconds: float = 10) -> None:
 
 
 def start(rounds: int = 7) -> None:
-    with tempfile.TemporaryDirectory(dir=".") as directory:
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as directory:
         figures: dict[str, list[float]] = {"empty": [], "existing": []}
         for turn in range(rounds):
             for kind in figures:

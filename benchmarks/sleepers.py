@@ -51,6 +51,6 @@ if __name__ == "__main__":
     else:
         import subprocess
 
-        with tempfile.TemporaryDirectory(dir=".") as where:
+        with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as where:
             for part in ("sleep", "wake"):
                 subprocess.run([sys.executable, "-m", "benchmarks.sleepers", part, where, sys.argv[1]], check=True)

@@ -30,7 +30,7 @@ async def sequential(rounds: int = 15, steps: int = 200) -> Sequential:
     """Step and raw write in turn, so that both see the same machine; medians of the rounds."""
     step_us: list[float] = []
     raw_us: list[float] = []
-    with tempfile.TemporaryDirectory(dir=".") as directory:
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as directory:
         async with perdure.Node(app, data=directory) as node:
             await node.client.service_call(many, 50)
             size = 0.0
@@ -66,7 +66,7 @@ async def concurrent(seconds: float = 60, clients: int = 64) -> Concurrent:
     done = 0
     latencies: list[float] = []
     rates: list[float] = []
-    with tempfile.TemporaryDirectory(dir=".") as directory:
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as directory:
         async with perdure.Node(app, data=directory) as node:
             end = time.perf_counter() + seconds
 
