@@ -268,21 +268,21 @@ async def test_exhausted_a_handler_ends_with_its_last_error_if_its_policy_says_k
 
 
 @flaky.handler()
-async def huge(ctx: perdure.Context, seconds: float) -> int:
+async def huge(ctx: perdure.Context, steps: int) -> int:
     async def body() -> str:
         tries["huge"] += 1
-        await asyncio.sleep(seconds)
-        return "x" * 2_000_000
+        await asyncio.sleep(1)
+        return "x" * (1_200_000 // steps)
 
-    return len(await ctx.run_typed("huge", body))
+    return len(await asyncio.gather(*[ctx.run_typed(f"huge-{number}", body) for number in range(steps)]))
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["joins a pending record", "comes alone"])
+@pytest.mark.parametrize("steps", [1, 2], ids=["alone", "by what joined it"])
 @in_virtual_time
-async def test_a_result_that_the_log_cannot_hold_pauses_its_invocation_only(seconds: float, tmp_path: Path) -> None:
+async def test_a_record_that_the_log_cannot_hold_pauses_its_invocation_only(steps: int, tmp_path: Path) -> None:
     async with running([flaky], tmp_path / "data") as engine:  # segments of 1 MiB
-        row = await until_status(engine, await send(engine, "Flaky/huge", seconds), Status.PAUSED)
+        row = await until_status(engine, await send(engine, "Flaky/huge", steps), Status.PAUSED)
         assert row.last_error is not None
         assert row.last_error.doc_code == "PD0107"
-        assert tries["huge"] == 1
+        assert tries["huge"] == steps
         assert await call(engine, "Flaky/plain") == "a"
