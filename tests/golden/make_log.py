@@ -59,11 +59,14 @@ from perdure.model.records import (
     Kill,
     KillMessage,
     Lead,
+    ModifyState,
     OutboxDelivered,
     Pause,
     Progress,
     Purge,
+    PurgeJournal,
     Record,
+    Restart,
     Resume,
     SignalMessage,
     Suspended,
@@ -152,6 +155,8 @@ def batches() -> list[list[Record]]:
         [Deliver(1, AT + 7, 0, number, message) for number, message in enumerate(messages, 1)],
         [OutboxDelivered(0, AT + 8, 1, 5), Forget(0, AT + 9, [1, 2, 3])],
         [Kill(0, AT + 9, ID), Cancel(0, AT + 9, ID), Resume(0, AT + 9, ID), Pause(0, AT + 9, ID), Purge(0, AT + 9, ID)],
+        [PurgeJournal(0, AT + 10, ID), Restart(0, AT + 10, ID, OTHER_ID, 7, 3, 1000, 500, "dp_1")],
+        [ModifyState(1, AT + 11, "ticket", "seat-7 ü", {"held": b"1"}, "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU")],
     ]
 
 

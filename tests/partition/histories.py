@@ -49,6 +49,7 @@ class History:
         self.now_ms = 1_000_000
         self.signals = 0
         """How many were sent; each carries its number, so that one applied twice shows."""
+        self.restarts = 0
         self._ids: list[bytes] = [make_invocation_id(5, b"nobody".ljust(16))]
         self._completion_ids = 0
         self._leader = 0
@@ -285,12 +286,31 @@ def _signal(h: History, a: int, b: int) -> None:
     h.propose(r.DeliverSignal(h.home_of(invocation_id), h.now_ms, invocation_id, 17, str(h.signals).encode()))
 
 
-def _control(kind: type[r.Kill | r.Cancel | r.Resume | r.Pause | r.Purge]) -> Callable[[History, int, int], None]:
+def _control(
+    kind: type[r.Kill | r.Cancel | r.Resume | r.Pause | r.Purge | r.PurgeJournal],
+) -> Callable[[History, int, int], None]:
     def propose(h: History, a: int, b: int) -> None:
         invocation_id = h.any_id(a + b)
         h.propose(kind(h.home_of(invocation_id), h.now_ms, invocation_id))
 
     return propose
+
+
+def _restart(h: History, a: int, b: int) -> None:
+    old_id = h.any_id(a + b)
+    h.restarts += 1
+    new_id = make_invocation_id(partition_key(old_id), b"restart %08d" % h.restarts)
+    h.propose(r.Restart(h.home_of(old_id), h.now_ms, old_id, new_id, 8, b % 7, 5_000 * (b % 3), 5_000))
+
+
+def _modify_state(h: History, a: int, b: int) -> None:
+    rows = [row for partition in range(h.world.partitions) for row in h.world.invocations(partition)]
+    keyed = [row.target for row in rows if row.target.key is not None]
+    if keyed:
+        target = keyed[a % len(keyed)]
+        home = partition_of(hash_key(target.key or ""), h.world.partitions)
+        version = None if b % 2 else "another"
+        h.propose(r.ModifyState(home, h.now_ms, target.service, target.key or "", {"total": b"%d" % b}, version))
 
 
 def _forget(h: History, a: int, b: int) -> None:
@@ -350,6 +370,9 @@ MOVES: Mapping[str, Callable[[History, int, int], None]] = MappingProxyType(
         "resume": _control(r.Resume),
         "pause": _control(r.Pause),
         "purge": _control(r.Purge),
+        "purge journal": _control(r.PurgeJournal),
+        "restart": _restart,
+        "modify state": _modify_state,
         "forget": _forget,
         "lead": _lead,
         "deliver": _deliver,

@@ -43,6 +43,13 @@ class Names:
         self._names.setdefault(found, name)
         return found
 
+    def new_in(self, name: str, shard: int) -> bytes:
+        """A fresh id with this partition key."""
+        found: bytes = make_invocation_id(shard, name.encode().ljust(16, b"."))
+        self._ids[name] = found
+        self._names.setdefault(found, name)
+        return found
+
     def id_of(self, name: str) -> bytes:
         """The id of an invocation named before, or of one that nobody made."""
         return (

@@ -104,6 +104,8 @@ def _row(row: Invocation, names: Names) -> list[str]:
         parts.append(f"last error {row.last_error.code} {json.dumps(row.last_error.message)}")
     if row.callers:
         parts.append("callers " + " ".join(f"{names.at(c.partition, c.seq)}.{c.completion_id}" for c in row.callers))
+    if row.origin is not None:
+        parts.append(f"origin {row.origin.kind} {names.name_of(row.origin.invocation_id or row.id)} seed {row.seed}")
     if row.completed_at_ms:
         parts.append(f"result {show_result(row.result)} until {row.expires_at_ms}")
     return parts
@@ -121,6 +123,8 @@ def _key(found: Facts, tables: Tables, service: str, key: str, promises: set[str
         text = f"held by {names.at(tables.partition, queue.holder or 0)}"
         waiting = [tables.inbox(service, key, position) for position in range(queue.head, queue.tail)]
         line = [names.at(tables.partition, seq) if seq is not None else "(left)" for seq in waiting]
+        for position in queue.changes or ():
+            line[position - queue.head] = "(change of state)"
         found[f"key {service}/{key}"] = f"{text}, then {' '.join(line)}" if line else text
     for name, value in sorted(tables.state(service, key).items()):
         found[f"state {service}/{key} {name}"] = quoted(value)

@@ -11,21 +11,30 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from perdure.model import journal as j
 from perdure.model import records as r
+from perdure.model.ids import partition_key
 from perdure.partition.actions import Action
 from perdure.store.rows import Status
 
 from .names import Names
 from .rendering import Facts, changes, facts, show_action
-from .syntax import Words, parse_entry, parse_request, parse_signal, tokens
+from .syntax import RETENTION_MS, Words, parse_entry, parse_request, parse_signal, tokens
 from .world import World
 
 START_MS = 1000
 INDENT = "  "
-_OF_NAME = {"kill": r.Kill, "cancel": r.Cancel, "resume": r.Resume, "pause": r.Pause, "purge": r.Purge}
+_OF_NAME = {
+    "kill": r.Kill,
+    "cancel": r.Cancel,
+    "resume": r.Resume,
+    "pause": r.Pause,
+    "purge": r.Purge,
+    "purge-journal": r.PurgeJournal,
+}
 
 
 class Script:
@@ -165,6 +174,27 @@ class Script:
         name, signal_id = words.next(), parse_signal(words.next())
         self._meet("signal", name)
         return r.DeliverSignal(self.names.home_of(name), self.now_ms, self.names.id_of(name), signal_id, words.result())
+
+    def _restart(self, words: Words) -> r.Record:
+        """`restart NAME as NEW [from N] [keep=RESULT_MS/JOURNAL_MS] [seed=N]`."""
+        name = words.next()
+        assert words.take("as")
+        old_id, new = self.names.id_of(name), words.next()
+        new_id = self.names.new_in(new, partition_key(old_id))
+        from_index = words.number() if words.take("from") else 0
+        self._meet("restart", name)
+        result_ms, _, journal_ms = words.options.get("keep", str(RETENTION_MS)).partition("/")
+        keep = (int(result_ms), int(journal_ms or result_ms))
+        seed = int(words.options.get("seed", 8))
+        return r.Restart(self.names.home_of(name), self.now_ms, old_id, new_id, seed, from_index, *keep)
+
+    def _modify_state(self, words: Words) -> r.Record:
+        """`modify-state Service/key [NAME "value"]… [version=VERSION]`: what is named is all there is afterwards."""
+        service, key = words.next().split("/")
+        self._touch(service, key)
+        rest = words.rest()
+        state = {rest[at]: json.loads(rest[at + 1]).encode() for at in range(0, len(rest), 2)}
+        return r.ModifyState(0, self.now_ms, service, key, state, words.options.get("version"))
 
     def _deliver(self, words: Words) -> r.Record:
         """`deliver 0->1 #2`: the message that stands, or stood, in the outbox of 0."""

@@ -15,7 +15,7 @@ from perdure.model.ids import make_invocation_id
 from perdure.model.target import HandlerKind, Target
 from perdure.partition import invariants
 from perdure.partition.invariants import InvariantBroken, check_invocation, check_partition, check_record
-from perdure.store.rows import Status, Timer, TimerKind
+from perdure.store.rows import StateChange, Status, Timer, TimerKind
 from perdure.store.tables import Tables
 
 from .world import World
@@ -115,6 +115,13 @@ def put_timer(wake_at_ms: int, seq: int, completion_id: int, kind: TimerKind) ->
     return lambda tables: tables.put_timer(Timer(wake_at_ms, seq, completion_id, kind))
 
 
+def change_at(position: int) -> Callable[[Tables], None]:
+    def put(tables: Tables) -> None:
+        tables.edit_key_queue(*KEY).changes = {position: StateChange({})}
+
+    return put
+
+
 BROKEN: list[tuple[str, Callable[[Tables], None]]] = [
     ("a row under another number", renumbered),
     ("an id that leads elsewhere", other_id),
@@ -138,6 +145,8 @@ BROKEN: list[tuple[str, Callable[[Tables], None]]] = [
     ("a lock on Counter/k that does not fit its status", lambda tables: tables.drop_key_queue(*KEY)),
     ("a place outside its queue", outside_queue),
     ("a place that another one has", other_place),
+    ("a change of state on Counter/k in a place that is not its own", change_at(0)),
+    ("a change of state on Counter/k in a place that is not its own", change_at(1)),
     ("a sleep without its timer", lambda tables: tables.drop_timer((9000, SLEEPER, 1))),
     ("a next attempt without its timer", lambda tables: tables.drop_timer((3000, FAILED, 0))),
     ("a start in the future without its timer", lambda tables: tables.drop_timer((5000, LATER, 0))),
@@ -190,7 +199,7 @@ def test_a_key_that_nobody_holds_has_no_queue(tables: Tables) -> None:
         r.DeliverSignal(0, 1000, make_invocation_id(1, HOLDER.to_bytes(16, "big")), 17),
         *(
             kind(0, 1000, make_invocation_id(1, HOLDER.to_bytes(16, "big")))
-            for kind in (r.Kill, r.Cancel, r.Resume, r.Pause, r.Purge)
+            for kind in (r.Kill, r.Cancel, r.Resume, r.Pause, r.Purge, r.PurgeJournal)
         ),
         r.Deliver(0, 1000, 1, 1, r.KillMessage(make_invocation_id(1, HOLDER.to_bytes(16, "big")))),
         r.Deliver(0, 1000, 1, 1, r.InvokeMessage(request(HOLDER, Target(*KEY, "add"), HandlerKind.EXCLUSIVE))),
@@ -209,6 +218,7 @@ def test_a_record_that_names_none_checks_none(tables: Tables) -> None:
     tables.edit(HOLDER).epoch = 0
     check_record(r.Lead(0, 1000, 1), tables)
     check_record(r.OutboxDelivered(0, 1000, 1, 1), tables)
+    check_record(r.ModifyState(0, 1000, *KEY, {}), tables)
 
 
 def test_every_complaint_is_provoked() -> None:

@@ -50,6 +50,7 @@ STARTED = {"unknown", "invoked", "backing off", "suspended", "paused", "complete
 CELLS = {
     **dict.fromkeys(("invoke", "progress", "attempt-failed", "suspended", "interrupted", "timers-fired"), STATUSES),
     **dict.fromkeys(("signal", "forget", "cancel", "kill", "resume", "pause", "purge"), STATUSES),
+    **dict.fromkeys(("purge-journal", "restart"), STATUSES),
     **dict.fromkeys(("invoke message", "attach message", "signal message", "kill message"), STATUSES),
     # Only an attempt asks for something, so an answer finds its invocation started, finished or gone.
     "completion message": STARTED,

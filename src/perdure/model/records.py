@@ -196,6 +196,38 @@ class Purge(_Record, tag=16):
     invocation_id: bytes
 
 
+class PurgeJournal(_Record, tag=17):
+    """Drop the journal of a finished invocation; its result stays for its retention."""
+
+    invocation_id: bytes
+
+
+class Restart(_Record, tag=18):
+    """A new invocation from the journal of a finished one: its entries up to and including `from_index`.
+
+    Whoever proposes draws `new_id` (in the same partition) and `seed`, and resolves what applies to the target now.
+    """
+
+    invocation_id: bytes
+    new_id: bytes
+    seed: int
+    """For the new invocation when it begins at the beginning; a copied prefix keeps the seed that it was made with."""
+    from_index: int
+    completion_retention_ms: int
+    journal_retention_ms: int
+    deployment: str | None = None
+
+
+class ModifyState(_Record, tag=19):
+    """Another state for an object or a workflow, as a whole: now, or in its turn when a handler holds the key."""
+
+    service: str
+    key: str
+    new_state: dict[str, bytes]
+    version: str | None = None
+    """The state must have this version (`model.state_version`) when the turn comes; otherwise nothing is changed."""
+
+
 Record: TypeAlias = (
     Lead
     | Invoke
@@ -213,4 +245,7 @@ Record: TypeAlias = (
     | Resume
     | Pause
     | Purge
+    | PurgeJournal
+    | Restart
+    | ModifyState
 )

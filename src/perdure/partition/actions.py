@@ -96,6 +96,13 @@ class Control(enum.Enum):
     COMPLETED = "completed"
     NOT_COMPLETED = "not_completed"
     NOT_STARTED = "not_started"
+    INPUT_GONE = "input_gone"
+    """The journal that should be copied has been dropped."""
+    OUT_OF_RANGE = "out_of_range"
+    """The journal has no such entry, or it is the output."""
+    UNANSWERED = "unanswered"
+    """A command that should be copied was never answered."""
+    UNSUPPORTED = "unsupported"
 
 
 class Controlled(_Action, frozen=True, gc=False):

@@ -11,13 +11,15 @@ from perdure.model.records import Record
 from perdure.partition.actions import Action
 from perdure.partition.messages import drain
 from perdure.partition.transitions.attempts import attempt_failed, interrupted, suspended
-from perdure.partition.transitions.control import cancel, kill, pause, purge, resume
+from perdure.partition.transitions.control import cancel, kill, pause, purge, purge_journal, resume
 from perdure.partition.transitions.delivery import deliver, outbox_delivered
 from perdure.partition.transitions.forget import forget
 from perdure.partition.transitions.invoke import invoke
 from perdure.partition.transitions.lead import lead
 from perdure.partition.transitions.progress import progress
+from perdure.partition.transitions.restart import restart
 from perdure.partition.transitions.signals import deliver_signal
+from perdure.partition.transitions.state_changes import modify_state
 from perdure.partition.transitions.timers import timers_fired
 from perdure.partition.work import Work
 from perdure.store.tables import Tables
@@ -40,6 +42,9 @@ TRANSITIONS: Mapping[type[Record], Callable[[Work, Any], None]] = MappingProxyTy
         records.Resume: resume,
         records.Pause: pause,
         records.Purge: purge,
+        records.PurgeJournal: purge_journal,
+        records.Restart: restart,
+        records.ModifyState: modify_state,
     }
 )
 

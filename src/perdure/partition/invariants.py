@@ -134,6 +134,9 @@ def _check_key(tables: Tables, row: Invocation) -> None:
     _hold(holds == (row.status in _STARTED), row.seq, f"a lock on {service}/{key} that does not fit its status")
     if queue is not None:
         _hold(queue.holder is not None, row.seq, f"a queue on {service}/{key} that nobody holds up")
+        for position in queue.changes or ():
+            due = queue.head <= position < queue.tail and tables.inbox(service, key, position) is None
+            _hold(due, row.seq, f"a change of state on {service}/{key} in a place that is not its own")
     if row.status is Status.INBOXED:
         _hold(queue is not None and queue.head <= row.inbox_position < queue.tail, row.seq, "a place outside its queue")
         _hold(tables.inbox(service, key, row.inbox_position) == row.seq, row.seq, "a place that another one has")
@@ -149,11 +152,13 @@ def _touched(record: r.Record, tables: Tables) -> list[int]:
             return [seq for _, seq, _ in record.timers]
         case r.Invoke():
             found = tables.find(record.request.invocation_id)
-        case r.DeliverSignal() | r.Kill() | r.Cancel() | r.Resume() | r.Pause() | r.Purge():
+        case r.DeliverSignal() | r.Kill() | r.Cancel() | r.Resume() | r.Pause() | r.Purge() | r.PurgeJournal():
             found = tables.find(record.invocation_id)
+        case r.Restart():
+            found = tables.find(record.new_id)
         case r.Deliver():
             found = _told(record.message, tables)
-        case r.Lead() | r.OutboxDelivered():
+        case r.Lead() | r.OutboxDelivered() | r.ModifyState():
             return []
         case _:
             assert_never(record)

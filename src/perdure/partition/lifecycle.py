@@ -20,11 +20,12 @@ from perdure.model.journal import (
     Signal,
 )
 from perdure.model.records import KillMessage
+from perdure.model.state_version import state_version
 from perdure.model.target import HandlerKind
-from perdure.partition.actions import Accepted, ArmTimer, Completed, Notify, StartAttempt
+from perdure.partition.actions import Accepted, ArmTimer, Completed, Control, Notify, StartAttempt
 from perdure.partition.sizes import kept_bytes, payload_bytes, result_bytes
 from perdure.partition.work import Work
-from perdure.store.rows import Invocation, Status, Timer, TimerKind
+from perdure.store.rows import Invocation, StateChange, Status, Timer, TimerKind
 
 
 def create(work: Work, request: InvokeRequest) -> None:
@@ -134,6 +135,11 @@ def release_key(work: Work, row: Invocation) -> None:
     while queue.head < queue.tail:
         position = queue.head
         queue.head += 1
+        if queue.changes and position in queue.changes:
+            change = queue.changes[position]
+            queue.changes = {other: each for other, each in queue.changes.items() if other != position} or None
+            change_state(work, service, key, change)
+            continue
         waiting = tables.inbox(service, key, position)
         if waiting is None:  # cancelled or killed while it waited
             continue
@@ -142,6 +148,16 @@ def release_key(work: Work, row: Invocation) -> None:
         start(work, tables.edit(waiting))
         return
     tables.drop_key_queue(service, key)
+
+
+def change_state(work: Work, service: str, key: str, change: StateChange) -> None:
+    """Replace the state as a whole, unless it has another version than the change was made for."""
+    tables = work.tables
+    if change.version is not None and change.version != state_version(tables.state(service, key)):
+        return
+    tables.clear_all_state(service, key)
+    for name, value in change.new_state.items():
+        tables.set_state(service, key, name, value)
 
 
 def start(work: Work, row: Invocation) -> None:
@@ -264,22 +280,24 @@ def arm(work: Work, timer: Timer) -> None:
     work.actions.append(ArmTimer(work.partition, timer))
 
 
-def signal(work: Work, invocation_id: bytes, signal_id: int | str, result: Result) -> None:
+def signal(work: Work, invocation_id: bytes, signal_id: int | str, result: Result) -> Control:
     """A signal for an invocation of this partition; dropped when it is unknown, finished or not started.
 
     Cancellation of one that has not started ends it at once.
     """
     seq = work.tables.find(invocation_id)
-    if seq is None:
-        return
-    row = work.tables.invocation(seq)
-    if row is None or row.status is Status.COMPLETED:
-        return
+    row = None if seq is None else work.tables.invocation(seq)
+    if row is None:
+        return Control.NOT_FOUND
+    if row.status is Status.COMPLETED:
+        return Control.COMPLETED
     if row.status in (Status.SCHEDULED, Status.INBOXED):
-        if signal_id == CANCEL_SIGNAL:
-            finish(work, work.tables.edit(seq), Failure(409, "canceled"))
-        return
-    tell(work, work.tables.edit(seq), Signal(signal_id, result))
+        if signal_id != CANCEL_SIGNAL:
+            return Control.NOT_STARTED
+        finish(work, work.tables.edit(row.seq), Failure(409, "canceled"))
+        return Control.DONE
+    tell(work, work.tables.edit(row.seq), Signal(signal_id, result))
+    return Control.APPENDED
 
 
 def attach(work: Work, invocation_id: bytes, caller: Caller, *, wait: bool) -> None:

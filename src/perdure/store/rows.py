@@ -105,6 +105,13 @@ class JournalChunk(msgspec.Struct, array_like=True, gc=False):
     entries: list[Entry]
 
 
+class StateChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Another state for a key, from outside; only if the state has this version, when one is given."""
+
+    new_state: dict[str, bytes]
+    version: str | None = None
+
+
 class KeyQueue(msgspec.Struct, array_like=True, gc=False):
     """Who holds a key and who waits for it: the inbox is the positions [head, tail), some of which may be gone."""
 
@@ -112,6 +119,8 @@ class KeyQueue(msgspec.Struct, array_like=True, gc=False):
     """seq of the invocation that holds the key."""
     head: int = 0
     tail: int = 0
+    changes: dict[int, StateChange] | None = None
+    """Changes of the state that wait for their turn, by their positions; no invocation has those."""
 
 
 class TimerKind(enum.IntEnum):

@@ -1,4 +1,4 @@
-"""What an operator asks of one invocation: cancel, kill, pause, resume, purge."""
+"""What an operator asks of one invocation: cancel, kill, pause, resume, purge, purge its journal."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 from perdure.model.ids import CANCEL_SIGNAL
 from perdure.model.journal import Failure, Signal
-from perdure.model.records import Cancel, Kill, Pause, Purge, Resume
+from perdure.model.records import Cancel, Kill, Pause, Purge, PurgeJournal, Resume
 from perdure.partition import lifecycle
 from perdure.partition.actions import AbortAttempt, Control, Controlled
-from perdure.partition.transitions.forget import forget_now
+from perdure.partition.transitions.forget import forget_journal, forget_now
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, Status
 
@@ -42,13 +42,22 @@ def resume(work: Work, record: Resume) -> None:
 
 def purge(work: Work, record: Purge) -> None:
     """It is forgotten now; a workflow run takes its state and promises along."""
+    _finished(work, record, forget_now)
+
+
+def purge_journal(work: Work, record: PurgeJournal) -> None:
+    """Its journal is dropped now; the result stays for its retention."""
+    _finished(work, record, forget_journal)
+
+
+def _finished(work: Work, record: Any, move: Callable[[Work, Invocation], None]) -> None:
     row = _find(work, record)
     if row is None:
         outcome = Control.NOT_FOUND
     elif row.status is not Status.COMPLETED:
         outcome = Control.NOT_COMPLETED
     else:
-        forget_now(work, row)
+        move(work, row)
         outcome = Control.DONE
     work.actions.append(Controlled(outcome))
 

@@ -17,14 +17,19 @@ def forget(work: Work, record: Forget) -> None:
             continue
         result_expires_at_ms = row.completed_at_ms + row.completion_retention_ms
         if row.expires_at_ms < result_expires_at_ms and work.now_ms < result_expires_at_ms and row.journal_length:
-            row = work.tables.edit(seq)
-            meta = work.tables.edit_meta()
-            meta.finished_bytes -= kept_bytes(row)
-            drop_journal(work, row)
-            meta.finished_bytes += kept_bytes(row)
-            row.expires_at_ms = result_expires_at_ms
+            forget_journal(work, row)
         else:
             forget_now(work, row)
+
+
+def forget_journal(work: Work, row: Invocation) -> None:
+    """Drop the journal of a finished invocation; it stays until the retention of its result is over."""
+    row = work.tables.edit(row.seq)
+    meta = work.tables.edit_meta()
+    meta.finished_bytes -= kept_bytes(row)
+    drop_journal(work, row)
+    meta.finished_bytes += kept_bytes(row)
+    row.expires_at_ms = row.completed_at_ms + row.completion_retention_ms
 
 
 def forget_now(work: Work, row: Invocation) -> None:
