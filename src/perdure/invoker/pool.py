@@ -14,6 +14,7 @@ from perdure.invoker.local import LocalAttempt
 from perdure.invoker.proposals import Proposals
 from perdure.model.driver import App, AttemptStart
 from perdure.model.errors import PerdureError
+from perdure.model.journal import Awaiting
 from perdure.model.limits import BATCH_LINGER_MS
 from perdure.model.records import AttemptError
 from perdure.model.service import HandlerSpec
@@ -61,6 +62,13 @@ class AttemptPool:
     def busy(self) -> int:
         """Attempts with a step under way."""
         return sum(1 for attempt in self._attempts.values() if attempt.busy)
+
+    def awaiting(self, partition: int, seq: int) -> Awaiting | None:
+        """What the attempt of this invocation waits for, if it is in memory and waits."""
+        attempt = self._attempts.get((partition, seq))
+        if attempt is None or attempt.over or attempt.author is None or not (attempt.idle_since or attempt.busy):
+            return None
+        return attempt.author.awaiting()
 
     # --- what the state machine asks ------------------------------------------------------------------------------------
 

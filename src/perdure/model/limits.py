@@ -28,6 +28,8 @@ CONCURRENT_ATTEMPTS_MAX = 10_000
 IDLE_ATTEMPT_BYTES_MAX = 512 * MIB
 INBOX_LENGTH_MAX = 1_000_000
 """Waiting invocations of one key; one more is refused."""
+STATE_CHANGES_WAITING_MAX = 100
+"""Changes of the state of one key, from outside, that wait for their turn."""
 TIMERS_IN_MEMORY_MAX = 20_000
 PARTITIONS_MAX = 1_024
 

@@ -1,33 +1,26 @@
-"""`Engine`: what a running engine can be asked: call, send, attach, signal, and the control of one invocation."""
+"""`Engine`: what a running engine can be asked: call, send, attach; operators: `control`, `inspection`."""
 
 from __future__ import annotations
 
 import asyncio
 
 from perdure.invoker.requests import make_request
-from perdure.model.ids import keyed_invocation_id, partition_key, partition_of
-from perdure.model.journal import Failure, InvokeRequest, Result
-from perdure.model.records import Cancel, DeliverSignal, Invoke, Kill, Pause, Purge, Record, Resume
+from perdure.model.ids import keyed_invocation_id
+from perdure.model.journal import Failure, InvokeRequest
+from perdure.model.records import Invoke
 from perdure.model.service import HandlerSpec
 from perdure.model.target import HandlerKind, ServiceKind, Target
-from perdure.node.core import Core
-from perdure.node.errors import (
-    BadRequest,
-    ControlRefused,
-    DiskFull,
-    InvocationNotFound,
-    Overloaded,
-)
+from perdure.node.errors import BadRequest, DiskFull, InvocationNotFound, Overloaded
+from perdure.node.inspection import Inspection
 from perdure.node.phase import Phase
 from perdure.node.requests import Accepted, NewInvocation, Outcome
 from perdure.partition import actions as a
-from perdure.partition.actions import Control
 from perdure.store.rows import Invocation, JournalChunk, Status
 
 _WAIT_FOR_ROOM_S = 5.0
 
 
-class Engine(Core):
+class Engine(Inspection):
     """One running engine. Made on the event loop that it will run on: `start` first, `stop` once."""
 
     async def call(self, request: NewInvocation) -> Outcome:
@@ -58,7 +51,7 @@ class Engine(Core):
         """Start an invocation, now or after `delay_ms`; returns when it is durable. Errors: as `call`."""
         _, invoke = await self._prepare(request)
         record = Invoke(self.home_of(invoke.invocation_id), self.now_ms(), invoke)
-        actions = await self._applied(record)
+        actions = await self.applied(record)
         accepted = actions[0]
         assert type(accepted) is a.Accepted
         return Accepted(accepted.invocation_id, accepted.duplicate, accepted.execute_at_ms)
@@ -85,33 +78,6 @@ class Engine(Core):
             return None
         return Outcome(row.id, row.result, row.expires_at_ms)
 
-    async def signal(self, invocation_id: bytes, signal_id: int | str, result: Result) -> None:
-        """Tell an invocation something; durable on return. An unknown or finished one ignores it."""
-        await self.ready()
-        await self._applied(DeliverSignal(self.home_of(invocation_id), self.now_ms(), invocation_id, signal_id, result))
-
-    async def cancel(self, invocation_id: bytes) -> bool:
-        """True: it had not started and has ended. False: its handler was asked. Errors: as `kill`."""
-        outcome = await self._control(Cancel(self.home_of(invocation_id), self.now_ms(), invocation_id))
-        return outcome is Control.DONE
-
-    async def kill(self, invocation_id: bytes) -> None:
-        """Errors: InvocationNotFound; ControlRefused (409) when it is finished."""
-        await self._control(Kill(self.home_of(invocation_id), self.now_ms(), invocation_id))
-
-    async def pause(self, invocation_id: bytes) -> bool:
-        """True: it is paused now; False: it was. Errors: InvocationNotFound; ControlRefused (409)."""
-        outcome = await self._control(Pause(self.home_of(invocation_id), self.now_ms(), invocation_id))
-        return outcome is Control.DONE
-
-    async def resume(self, invocation_id: bytes) -> None:
-        """Errors: InvocationNotFound; ControlRefused (425 not started, 409 finished)."""
-        await self._control(Resume(self.home_of(invocation_id), self.now_ms(), invocation_id))
-
-    async def purge(self, invocation_id: bytes) -> None:
-        """Errors: InvocationNotFound; ControlRefused (409) when it is not finished."""
-        await self._control(Purge(self.home_of(invocation_id), self.now_ms(), invocation_id))
-
     def derived_id(self, target: Target, idempotency_key: str | None) -> bytes:
         """The id of a workflow run or an idempotent request, whether it exists or not. Errors: ServiceNotFound, …"""
         _, spec = self.registry.resolve(target.service, target.handler)
@@ -131,14 +97,6 @@ class Engine(Core):
         if row is None:
             raise InvocationNotFound()
         return row, self.store.tables[self.home_of(invocation_id)].journal(row.seq)
-
-    def find(self, invocation_id: bytes) -> Invocation | None:
-        tables = self.store.tables[self.home_of(invocation_id)]
-        seq = tables.find(invocation_id)
-        return None if seq is None else tables.invocation(seq)
-
-    def home_of(self, invocation_id: bytes) -> int:
-        return partition_of(partition_key(invocation_id), self.partitions)
 
     # --- inside ---------------------------------------------------------------------------------------------------------
 
@@ -196,32 +154,6 @@ class Engine(Core):
             await asyncio.wait_for(self.room.wait(), _WAIT_FOR_ROOM_S)
         except TimeoutError:
             raise Overloaded("the store cannot keep up with the load.", "Try again later.") from None
-
-    async def _applied(self, record: Record) -> list[a.Action]:
-        """Propose and wait until it is durable and applied."""
-        done: asyncio.Future[list[a.Action]] = self.loop.create_future()
-        self.propose(record, awaited=True, reply=lambda actions: None if done.done() else done.set_result(actions))
-        self.replies_waiting.add(done)
-        try:
-            return await done
-        finally:
-            self.replies_waiting.discard(done)
-
-    async def _control(self, record: Record) -> Control:
-        await self.ready()
-        actions = await self._applied(record)
-        controlled = next(action for action in actions if type(action) is a.Controlled)
-        match controlled.outcome:
-            case Control.NOT_FOUND:
-                raise InvocationNotFound()
-            case Control.COMPLETED:
-                raise ControlRefused("the invocation has completed already.", 409)
-            case Control.NOT_COMPLETED:
-                raise ControlRefused("the invocation has not completed; kill or cancel it first.", 409)
-            case Control.NOT_STARTED:
-                raise ControlRefused("the invocation has not started yet.", 425 if isinstance(record, Resume) else 409)
-            case outcome:
-                return outcome
 
 
 def _check_target(kind: ServiceKind, target: Target) -> None:

@@ -6,6 +6,7 @@ It knows nothing of layers: `Tables` asks here last. Errors of every read: RowCo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias, cast
 
 import apsw
@@ -67,6 +68,15 @@ class Database:
     def seqs(self) -> list[int]:
         """Of all invocations, ascending."""
         return self._integers("SELECT seq FROM invocation WHERE partition = ? ORDER BY seq")
+
+    def newest(self, below: int, limit: int, statuses: Iterable[Status]) -> list[tuple[int, object, object]]:
+        """The last `limit` invocations under this number, descending: seq, row and CRC; no row of another status."""
+        wanted = ",".join(str(int(status)) for status in statuses)
+        query = (
+            f"SELECT seq, CASE WHEN status IN ({wanted}) THEN row END, crc FROM invocation "
+            "WHERE partition = ? AND seq < ? ORDER BY seq DESC LIMIT ?"
+        )
+        return cast("list[tuple[int, object, object]]", self._rows(query, below, limit))
 
     def seqs_with_journal(self) -> list[int]:
         return self._integers("SELECT DISTINCT seq FROM journal WHERE partition = ?")

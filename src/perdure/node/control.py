@@ -1,0 +1,202 @@
+"""`Control`: what an operator asks of a running engine: cancel, kill, pause, resume, restart, purge, signals, state.
+
+Each is a record like any other: when a method returns, what it did is durable and has been applied. What is refused
+changed nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from perdure.model.ids import hash_key, make_invocation_id, partition_key, partition_of, ulid
+from perdure.model.journal import Result
+from perdure.model.limits import BODY_BYTES_MAX, STATE_CHANGES_WAITING_MAX
+from perdure.model.records import (
+    Cancel,
+    DeliverSignal,
+    Kill,
+    ModifyState,
+    Pause,
+    Purge,
+    PurgeJournal,
+    Record,
+    Restart,
+    Resume,
+)
+from perdure.model.target import ServiceKind
+from perdure.node.core import Core
+from perdure.node.errors import BadRequest, ControlRefused, InvocationNotFound, Overloaded, ServiceNotFound
+from perdure.partition import actions as a
+from perdure.partition.actions import Control as Fared
+from perdure.store.rows import Invocation
+
+
+class Control(Core):
+    """An engine that can be operated. `Engine` adds what callers ask."""
+
+    def find(self, invocation_id: bytes) -> Invocation | None:
+        tables = self.store.tables[self.home_of(invocation_id)]
+        seq = tables.find(invocation_id)
+        return None if seq is None else tables.invocation(seq)
+
+    def home_of(self, invocation_id: bytes) -> int:
+        return partition_of(partition_key(invocation_id), self.partitions)
+
+    # --- single invocations -----------------------------------------------------------------------------------------------
+
+    async def signal(self, invocation_id: bytes, signal_id: int | str, result: Result) -> None:
+        """Tell an invocation something; durable on return. An unknown or finished one ignores it."""
+        await self.ready()
+        await self.applied(DeliverSignal(self.home_of(invocation_id), self.now_ms(), invocation_id, signal_id, result))
+
+    async def send_signal(self, invocation_id: bytes, name: str, result: Result) -> None:
+        """Tell an invocation what its handler awaits by this name, and be sure that it is told.
+
+        Errors: InvocationNotFound; ControlRefused (409 finished, 425 not started); BadRequest for an empty name.
+        """
+        if not name:
+            raise BadRequest("a signal needs a name.")
+        await self._control(DeliverSignal(self.home_of(invocation_id), self.now_ms(), invocation_id, name, result))
+
+    async def cancel(self, invocation_id: bytes) -> bool:
+        """True: it had not started and has ended. False: its handler was asked. Errors: as `kill`."""
+        fared = await self._control(Cancel(self.home_of(invocation_id), self.now_ms(), invocation_id))
+        return fared is Fared.DONE
+
+    async def kill(self, invocation_id: bytes) -> None:
+        """Errors: InvocationNotFound; ControlRefused (409) when it is finished."""
+        await self._control(Kill(self.home_of(invocation_id), self.now_ms(), invocation_id))
+
+    async def pause(self, invocation_id: bytes) -> bool:
+        """True: it is paused now; False: it was. Errors: InvocationNotFound; ControlRefused (409)."""
+        fared = await self._control(Pause(self.home_of(invocation_id), self.now_ms(), invocation_id))
+        return fared is Fared.DONE
+
+    async def resume(self, invocation_id: bytes) -> bool:
+        """True: it is tried now, with failures counted anew; False: an attempt is under way already.
+
+        Errors: InvocationNotFound; ControlRefused (425 not started, 409 finished).
+        """
+        fared = await self._control(Resume(self.home_of(invocation_id), self.now_ms(), invocation_id))
+        return fared is Fared.DONE
+
+    async def restart(self, invocation_id: bytes, *, from_index: int = 0) -> bytes:
+        """Run a finished invocation again, from its input or as it stood after entry `from_index`; returns the new id.
+
+        Errors: InvocationNotFound; ServiceNotFound or HandlerNotFound when the handler is gone; ControlRefused: 400 no
+        such prefix, 409 not finished, 410 its journal is gone, 422 of a workflow, 425 not started.
+        """
+        await self.ready()
+        row = self.find(invocation_id)
+        if row is None:
+            raise InvocationNotFound()
+        service, spec = self.registry.resolve(row.target.service, row.target.handler)
+        if service.kind is ServiceKind.WORKFLOW:
+            raise _refused(Fared.UNSUPPORTED, invocation_id)
+        new_id = make_invocation_id(partition_key(invocation_id), ulid(self.now_ms(), self.random.bytes(10)))
+        await self._control(
+            Restart(
+                self.home_of(invocation_id),
+                self.now_ms(),
+                invocation_id,
+                new_id,
+                int.from_bytes(self.random.bytes(8), "big"),
+                max(-1, min(from_index, 1 << 62)),
+                spec.completion_retention_ms(idempotent=False),
+                spec.journal_retention_ms,
+                None if self.app is None else self.app.identity,
+            )
+        )
+        return new_id
+
+    async def purge(self, invocation_id: bytes) -> None:
+        """Errors: InvocationNotFound; ControlRefused (409) when it is not finished."""
+        await self._control(Purge(self.home_of(invocation_id), self.now_ms(), invocation_id))
+
+    async def purge_journal(self, invocation_id: bytes) -> None:
+        """The result stays. Errors: as `purge`."""
+        await self._control(PurgeJournal(self.home_of(invocation_id), self.now_ms(), invocation_id))
+
+    # --- state ------------------------------------------------------------------------------------------------------------
+
+    def state_of(self, service: str, key: str) -> dict[str, bytes]:
+        """The state of an object or a workflow as it is now. Errors: ServiceNotFound; BadRequest without keys."""
+        self._check_keyed(service, "A service of type Service has no state")
+        return self.state(self._home_of_key(key), service, key)
+
+    async def modify_state(
+        self, service: str, key: str, new_state: Mapping[str, bytes], version: str | None = None
+    ) -> bool:
+        """Replace the state of an object or a workflow: True when it is done, False when it waits for its turn.
+
+        With `version` it does nothing if the state has another by then, whatever is returned.
+        Errors: ServiceNotFound; BadRequest for a plain service or values that are too large; Overloaded.
+        """
+        await self.ready()
+        self._check_keyed(service, "Cannot modify state for service type Service")
+        if sum(len(name) + len(value) for name, value in new_state.items()) > BODY_BYTES_MAX:
+            raise BadRequest(f"the state has more than {BODY_BYTES_MAX} bytes.")
+        home = self._home_of_key(key)
+        queue = self.store.tables[home].key_queue(service, key)
+        if queue is not None and len(queue.changes or ()) >= STATE_CHANGES_WAITING_MAX:
+            raise Overloaded(
+                f"{STATE_CHANGES_WAITING_MAX} changes of the state of {service}/{key} wait already.",
+                "See what holds the key: an invocation that runs or is paused.",
+            )
+        record = ModifyState(home, self.now_ms(), service, key, dict(new_state), version)
+        return await self._control(record) is Fared.DONE
+
+    def _check_keyed(self, service: str, why: str) -> None:
+        spec = next((each for each in self.registry.services() if each.name == service), None)
+        if spec is None:
+            raise ServiceNotFound(service)
+        if spec.kind is ServiceKind.SERVICE:
+            raise BadRequest(why)
+
+    def _home_of_key(self, key: str) -> int:
+        return partition_of(hash_key(key), self.partitions)
+
+    # --- inside -----------------------------------------------------------------------------------------------------------
+
+    async def applied(self, record: Record) -> list[a.Action]:
+        """Propose and wait until it is durable and applied."""
+        done: asyncio.Future[list[a.Action]] = self.loop.create_future()
+        self.propose(record, awaited=True, reply=lambda actions: None if done.done() else done.set_result(actions))
+        self.replies_waiting.add(done)
+        try:
+            return await done
+        finally:
+            self.replies_waiting.discard(done)
+
+    async def _control(self, record: Record) -> Fared:
+        await self.ready()
+        actions = await self.applied(record)
+        fared = next(action.outcome for action in actions if type(action) is a.Controlled)
+        if fared not in (Fared.DONE, Fared.APPENDED, Fared.UNCHANGED):
+            raise _refused(fared, record)
+        return fared
+
+
+def _refused(fared: Fared, asked: object) -> InvocationNotFound | ControlRefused:
+    match fared:
+        case Fared.NOT_FOUND:
+            return InvocationNotFound()
+        case Fared.COMPLETED:
+            return ControlRefused("the invocation has completed already.", 409)
+        case Fared.NOT_COMPLETED if isinstance(asked, Restart):
+            return ControlRefused("the invocation is still running; wait for its end, or kill or cancel it first.", 409)
+        case Fared.NOT_COMPLETED:
+            return ControlRefused("the invocation has not completed; kill or cancel it first.", 409)
+        case Fared.NOT_STARTED:
+            status = 409 if isinstance(asked, Pause) else 425
+            return ControlRefused("the invocation has not started yet.", status)
+        case Fared.INPUT_GONE:
+            return ControlRefused("its input is gone: the journal was purged, or its retention is over.", 410)
+        case Fared.OUT_OF_RANGE:
+            return ControlRefused("its journal has no such entry to go on from; the output is none.", 400)
+        case Fared.UNANSWERED:
+            why = "up to this entry the journal has a command that was never answered; choose an earlier one."
+            return ControlRefused(why, 400)
+        case _:
+            return ControlRefused("runs and handlers of workflows cannot be restarted.", 422)
