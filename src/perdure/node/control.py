@@ -125,6 +125,13 @@ class Control(Core):
         self._check_keyed(service, "A service of type Service has no state")
         return self.state(self._home_of_key(key), service, key)
 
+    def holder_of(self, service: str, key: str) -> bytes | None:
+        """The invocation that holds a key: its exclusive handler that has started and not ended."""
+        tables = self.store.tables[self._home_of_key(key)]
+        queue = tables.key_queue(service, key)
+        row = None if queue is None or queue.holder is None else tables.invocation(queue.holder)
+        return None if row is None else row.id
+
     async def modify_state(
         self, service: str, key: str, new_state: Mapping[str, bytes], version: str | None = None
     ) -> bool:

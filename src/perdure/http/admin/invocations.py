@@ -1,4 +1,4 @@
-"""One invocation as JSON, for a person who wants to know what it did and what it waits for.
+"""Invocations as JSON, for people who want to know what they did and what they wait for.
 
 Read from the tables as they are; nothing here changes anything. Bytes that are text are shown as text, others in base64.
 """
@@ -13,19 +13,52 @@ from typing import TypeAlias
 import msgspec
 
 from perdure.model.ids import INVOCATION_ID_BYTES, format_invocation_id
-from perdure.model.journal import Entry
+from perdure.model.journal import Entry, Failure
 from perdure.model.target import Target
-from perdure.store.rows import Invocation, JournalChunk
+from perdure.node.inspection import Details, status_name
+from perdure.store.rows import Invocation, Status
 
 Plain: TypeAlias = bool | int | float | str | list["Plain"] | dict[str, "Plain"] | None
 _HIDDEN = frozenset(("request", "seed", "callers", "inbox_position"))
 """The engine's own bookkeeping."""
 
 
-def described(row: Invocation, journal: JournalChunk) -> dict[str, Plain]:
+def summary(row: Invocation) -> dict[str, Plain]:
+    """One invocation of a list. What is not there (yet) is left out."""
+    target, result = row.target, row.result
+    shown: dict[str, Plain | None] = {
+        "id": format_invocation_id(row.id),
+        "status": status_name(row),
+        "target": str(target),
+        "service": target.service,
+        "handler": target.handler,
+        "key": target.key,
+        "created_at_ms": row.created_at_ms,
+        "modified_at_ms": row.modified_at_ms,
+        "execute_at_ms": row.execute_at_ms or None,
+        "started_at_ms": row.started_at_ms or None,
+        "completed_at_ms": row.completed_at_ms or None,
+        "retry_at_ms": row.retry_at_ms or None,
+        "attempts": row.epoch,
+        "idempotency_key": row.idempotency_key,
+        "origin": None if row.origin is None else _plain(row.origin),
+    }
+    if isinstance(result, Failure):
+        shown["failure"] = {"code": result.code, "message": result.message}
+    if row.last_error is not None and row.status is not Status.COMPLETED:
+        shown["last_error"] = {"code": row.last_error.code, "message": row.last_error.message}
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def described(details: Details) -> dict[str, Plain]:
+    """Everything: the row, what it waits for, the journal as it is and as a timeline."""
+    row, journal = details.row, details.journal
     shown = _fields(row)
-    shown["status"] = row.status.name.lower()
+    shown["status"] = status_name(row)
     shown["handler_kind"] = row.handler_kind.name.lower()
+    shown["attempts"] = row.epoch
+    shown["waits_for"] = msgspec.to_builtins(details.waits_for)
+    shown["timeline"] = msgspec.to_builtins(details.timeline)
     shown["journal"] = [
         _entry(journal.first + index, entry, at_ms)
         for index, (entry, at_ms) in enumerate(zip(journal.entries, journal.times, strict=True))
@@ -55,7 +88,7 @@ def _plain(value: object) -> Plain:
         case None | bool() | int() | float() | str():
             return value
         case bytes():
-            return _text(value)
+            return shown_bytes(value)
         case Target():
             return str(value)
         case msgspec.Struct():
@@ -73,7 +106,8 @@ def _invocation_id(value: object) -> Plain:
     return _plain(value)
 
 
-def _text(value: bytes) -> Plain:
+def shown_bytes(value: bytes) -> Plain:
+    """Text as it is, anything else in base64."""
     try:
         text = value.decode()
     except UnicodeDecodeError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,9 +14,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from perdure.http.admin import shapes
-from perdure.http.admin.invocations import described
+from perdure.http.admin.own import OwnRoutes
+from perdure.http.admin.replies import (
+    AdminRefused,
+    ErrorBody,
+    invocation_id,
+    json_reply,
+    number_of,
+)
 from perdure.model.errors import PerdureError
-from perdure.model.ids import BadId, InvocationId, parse_invocation_id, parse_ulid
+from perdure.model.ids import BadId, format_invocation_id, parse_ulid
 from perdure.node.engine import Engine
 from perdure.node.errors import ControlRefused, InvocationNotFound, NodeError, NodeStopped, ServiceNotFound
 from perdure.node.phase import Phase
@@ -25,20 +32,6 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _VERSIONS = ("/v2", "/v3", "/v4")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _KEEP = ("keep", "Keep", "latest", "Latest", "")
-
-
-class AdminRefused(Exception):
-    """A request that is answered with this status and message."""
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        self.message = message
-        super().__init__(message)
-
-
-class ErrorBody(msgspec.Struct):
-    message: str
-    restate_code: str | None = None
 
 
 def application(engine: Engine, ingress_url: Callable[[], str]) -> Starlette:
@@ -59,6 +52,7 @@ class AdminRoutes:
     def __init__(self, engine: Engine, ingress_url: Callable[[], str]) -> None:
         self._engine = engine
         self._ingress_url = ingress_url
+        self._own = OwnRoutes(engine)
         self._since = datetime.now(UTC)
 
     def routes(self) -> list[BaseRoute]:
@@ -69,6 +63,7 @@ class AdminRoutes:
             Route("/services/{name}", self.service),
             Route("/services/{name}/handlers", self.handlers),
             Route("/services/{name}/handlers/{handler}", self.handler),
+            Route("/services/{name}/state", self._own.modify_state, methods=["POST"]),
             Route("/services/{name}/openapi", _later("the OpenAPI description of a service")),
             Route("/openapi", _later("the OpenAPI description of this API")),
             Route("/deployments", self.deployments),
@@ -80,8 +75,10 @@ class AdminRoutes:
             Route("/invocations/{id}/purge", self.purge, methods=["PATCH"]),
             Route("/invocations/{id}/pause", self.pause, methods=["PATCH"]),
             Route("/invocations/{id}/resume", self.resume, methods=["PATCH"]),
-            Route("/perdure/stats", self.stats),
-            Route("/perdure/invocations/{id}", self.invocation),
+            Route("/invocations/{id}/purge-journal", self.purge_journal, methods=["PATCH"]),
+            Route("/invocations/{id}/restart-as-new", self.restart, methods=["PATCH"]),
+            Route("/invocations/{id}", self.end, methods=["DELETE"]),
+            *self._own.routes(),
         ]
 
     # --- what there is ----------------------------------------------------------------------------------------------------
@@ -90,28 +87,28 @@ class AdminRoutes:
         return Response(status_code=200 if self._engine.phase is Phase.READY else 503)
 
     async def version(self, _: Request) -> Response:
-        return _json(shapes.VersionInformation(self._ingress_url()))
+        return json_reply(shapes.VersionInformation(self._ingress_url()))
 
     async def services(self, _: Request) -> Response:
         specs = self._engine.registry.services()
-        return _json({"services": [shapes.service(self._engine, spec) for spec in specs]})
+        return json_reply({"services": [shapes.service(self._engine, spec) for spec in specs]})
 
     async def service(self, request: Request) -> Response:
-        return _json(self._service(request))
+        return json_reply(self._service(request))
 
     async def handlers(self, request: Request) -> Response:
-        return _json({"handlers": self._service(request).handlers})
+        return json_reply({"handlers": self._service(request).handlers})
 
     async def handler(self, request: Request) -> Response:
         name = request.path_params["handler"]
         for handler in self._service(request).handlers:
             if handler.name == name:
-                return _json(handler)
+                return json_reply(handler)
         raise AdminRefused(404, f"The requested handler '{name}' does not exist")
 
     async def deployments(self, _: Request) -> Response:
         listed = [] if self._engine.app is None else [shapes.deployment(self._engine, self._since, detailed=False)]
-        return _json({"deployments": listed})
+        return json_reply({"deployments": listed})
 
     async def deployment(self, request: Request) -> Response:
         wanted = request.path_params["id"]
@@ -121,40 +118,49 @@ class AdminRoutes:
             return PlainTextResponse(f"bad deployment id '{wanted}': {why}", 400)
         if self._engine.app is None or wanted != shapes.deployment_id(self._engine):
             raise AdminRefused(404, f"The requested deployment '{wanted}' does not exist")
-        return _json(shapes.deployment(self._engine, self._since, detailed=True))
-
-    async def stats(self, _: Request) -> Response:
-        self._check_ready()
-        return _json(self._engine.stats())
+        return json_reply(shapes.deployment(self._engine, self._since, detailed=True))
 
     # --- single invocations -----------------------------------------------------------------------------------------------
 
     async def cancel(self, request: Request) -> Response:
-        return Response(status_code=200 if await self._engine.cancel(self._invocation_id(request)) else 202)
+        return Response(status_code=200 if await self._engine.cancel(invocation_id(self._engine, request)) else 202)
 
     async def kill(self, request: Request) -> Response:
-        await self._engine.kill(self._invocation_id(request))
+        await self._engine.kill(invocation_id(self._engine, request))
         return Response()
 
     async def purge(self, request: Request) -> Response:
-        await self._engine.purge(self._invocation_id(request))
+        await self._engine.purge(invocation_id(self._engine, request))
+        return Response()
+
+    async def purge_journal(self, request: Request) -> Response:
+        await self._engine.purge_journal(invocation_id(self._engine, request))
         return Response()
 
     async def pause(self, request: Request) -> Response:
-        return Response(status_code=202 if await self._engine.pause(self._invocation_id(request)) else 200)
+        return Response(status_code=202 if await self._engine.pause(invocation_id(self._engine, request)) else 200)
 
     async def resume(self, request: Request) -> Response:
-        invocation_id = self._invocation_id(request)
-        deployment = request.query_params.get("deployment", "")
-        if deployment not in (*_KEEP, shapes.deployment_id(self._engine)):
-            raise AdminRefused(
-                400, f"bad deployment '{deployment}': use Keep, Latest or the id of a deployment that is here"
-            )
-        await self._engine.resume(invocation_id)
+        asked = invocation_id(self._engine, request)
+        self._check_deployment(request)
+        await self._engine.resume(asked)
         return Response()
 
-    async def invocation(self, request: Request) -> Response:
-        return _json(described(*self._engine.describe(self._invocation_id(request))))
+    async def restart(self, request: Request) -> Response:
+        asked = invocation_id(self._engine, request)
+        self._check_deployment(request)
+        new_id = await self._engine.restart(asked, from_index=number_of(request, "from", 0))
+        return json_reply({"new_invocation_id": format_invocation_id(new_id)})
+
+    async def end(self, request: Request) -> Response:
+        """The older form of cancel, kill and purge: accepted whatever comes of it."""
+        mode = request.query_params.get("mode", "cancel").lower()
+        ends = {"cancel": self._engine.cancel, "kill": self._engine.kill, "purge": self._engine.purge}
+        if mode not in ends:
+            raise AdminRefused(400, f"bad mode '{mode}': use cancel, kill or purge")
+        with contextlib.suppress(InvocationNotFound, ControlRefused):
+            await ends[mode](invocation_id(self._engine, request))
+        return Response(status_code=202)
 
     # --- inside -----------------------------------------------------------------------------------------------------------
 
@@ -165,27 +171,17 @@ class AdminRoutes:
                 return shapes.service(self._engine, spec)
         raise ServiceNotFound(name)
 
-    def _invocation_id(self, request: Request) -> InvocationId:
-        self._check_ready()
-        text = request.path_params["id"]
-        try:
-            return parse_invocation_id(text)
-        except BadId as why:
-            raise AdminRefused(400, f"bad invocation id '{text}': {why}") from None
-
-    def _check_ready(self) -> None:
-        phase = self._engine.phase
-        if phase is not Phase.READY:
-            raise AdminRefused(503, f"the server is {phase.name.lower()}")
-
-
-def _json(body: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(body), status, media_type="application/json")
+    def _check_deployment(self, request: Request) -> None:
+        deployment = request.query_params.get("deployment", "")
+        if deployment not in (*_KEEP, shapes.deployment_id(self._engine)):
+            raise AdminRefused(
+                400, f"bad deployment '{deployment}': use Keep, Latest or the id of a deployment that is here"
+            )
 
 
 def _later(what: str) -> Handler:
     async def not_there_yet(_: Request) -> Response:
-        return _json(ErrorBody(f"{what} is not there yet in this version of perdure"), 501)
+        return json_reply(ErrorBody(f"{what} is not there yet in this version of perdure"), 501)
 
     return not_there_yet
 
@@ -202,7 +198,7 @@ async def _bare(_: Request, error: Exception) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, AdminRefused)
-    return _json(ErrorBody(error.message), error.status)
+    return json_reply(ErrorBody(error.message), error.status)
 
 
 async def _failed(_: Request, error: Exception) -> Response:
@@ -217,4 +213,4 @@ async def _failed(_: Request, error: Exception) -> Response:
         case _:
             status = 500
     message = error.what if isinstance(error, InvocationNotFound) else f"{error.what} {error.next_step}".rstrip()
-    return _json(ErrorBody(message), status)
+    return json_reply(ErrorBody(message), status)
