@@ -11,6 +11,9 @@ from perdure.model.version import VERSION
 COMMANDS = {
     "serve": "Run a server, with the handlers of the apps named.",
     "dev": "Serve one app while it is being written: reload on change, readable logs.",
+    "services": "List the services of a running server, and their handlers.",
+    "invocations": "List, describe and control the invocations of a running server.",
+    "state": "Read and change the state of objects and workflows of a running server.",
     "log": "Look into the log of a data directory.",
     "config": "Print every setting, its value, and where it came from.",
 }

@@ -348,7 +348,7 @@ def _nearest(name: str) -> str:
 
 def _misspelled(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like a setting with a typing error. Others are left alone: they may belong to someone else."""
-    known = {setting.variable for setting in SETTINGS} | {"PERDURE_CONFIG"}
+    known = {setting.variable for setting in SETTINGS} | {"PERDURE_CONFIG", "PERDURE_ADMIN_URL"}
     return [
         f"{variable} is not a setting and is ignored. {hint.strip()}"
         for variable in sorted(environment)

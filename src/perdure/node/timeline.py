@@ -32,9 +32,9 @@ class Moment(msgspec.Struct, omit_defaults=True):
     what: str
     """`run`, `sleep`, `call`, …"""
     at_ms: int
+    state: State
     subject: str = ""
     """Whom or what it is about: the name of a step, the target of a call, the key of a state."""
-    state: State = "done"
     took_ms: int | None = None
     until_ms: int | None = None
     """When a sleep ends, or a delayed send begins."""
@@ -79,7 +79,7 @@ def subject_of(entry: j.Entry) -> tuple[str, str]:
 
 def _command(index: int, entry: j.Entry, at_ms: int) -> Moment:
     word, subject = subject_of(entry)
-    moment = Moment(index, word, at_ms, subject)
+    moment = Moment(index, word, at_ms, "done", subject)
     match entry:
         case j.Output() if isinstance(entry.result, j.Failure):
             moment.state, moment.error = "failed", Error(entry.result.code, entry.result.message)
@@ -112,9 +112,9 @@ def _answer(moment: Moment, entry: j.Completion, at_ms: int) -> None:
 def _signal(row: Invocation, index: int, entry: j.Signal, at_ms: int) -> Moment:
     error = Error(entry.result.code, entry.result.message) if isinstance(entry.result, j.Failure) else None
     if entry.signal_id == CANCEL_SIGNAL:
-        return Moment(index, "cancellation", at_ms)
+        return Moment(index, "cancellation", at_ms, "done")
     what, subject = signal_words(row.id, entry.signal_id)
-    return Moment(index, what, at_ms, subject, "done" if error is None else "failed", error=error)
+    return Moment(index, what, at_ms, "done" if error is None else "failed", subject, error=error)
 
 
 def signal_words(invocation_id: bytes, signal_id: int | str) -> tuple[str, str]:
