@@ -9,40 +9,35 @@ web application. The node lives on the event loop on which it is started.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from perdure.client.blocking import LoopRunner
+from perdure.client.client import Client
+from perdure.client.errors import CallFailed, Refused
+from perdure.client.sync import SyncClient
+from perdure.client.transport import Existing, Invoke, Receipt
 from perdure.model.driver import InputRejected
 from perdure.model.errors import PerdureError
 from perdure.model.ids import format_invocation_id, parse_awakeable_id, parse_invocation_id
-from perdure.model.journal import Failure, Headers, Result
-from perdure.model.target import Target
+from perdure.model.journal import Failure, Result
 from perdure.node.engine import Engine
-from perdure.node.errors import NodeStopped
+from perdure.node.errors import ControlRefused, NodeError, NodeStopped
 from perdure.node.recovery import Recovered
-from perdure.node.requests import NewInvocation
+from perdure.node.requests import NewInvocation, Outcome
 from perdure.node.settings import EngineSettings
 from perdure.sdk.app import App
-from perdure.sdk.errors import TerminalError
-from perdure.sdk.handler import Handler, handler_of
-from perdure.sdk.serde import serde_for
 from perdure.sdk.service import Registry
 
 if TYPE_CHECKING:
     from perdure.http.asgi import App as AsgiApp
     from perdure.http.asgi import Receive, Scope, Send
-
-I = TypeVar("I")  # noqa: E741
-O = TypeVar("O")  # noqa: E741
-T = TypeVar("T")
-
-_MS = timedelta(milliseconds=1)
 
 
 class Node:
@@ -70,7 +65,7 @@ class Node:
         self._engine: Engine | None = None
         self._ingress: AsgiApp | None = None
         self._admin: AsgiApp | None = None
-        self.client = Client(self)
+        self.client = NodeClient(self)
 
     async def __aenter__(self) -> Node:
         await self.start()
@@ -141,188 +136,86 @@ class Node:
             await self._ingress(scope, receive, send)
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """An invocation that was accepted; `duplicate`: an earlier request with the same idempotency key had made it."""
+class NodeClient(Client):
+    """Calls handlers of a node in this process, from the node's event loop; `sync` from other threads."""
 
-    invocation_id: str
-    duplicate: bool
+    def __init__(self, node: Node) -> None:
+        super().__init__(InProcess(node), node.app.codec)
+        self._node = node
+
+    @cached_property
+    def sync(self) -> SyncClient:
+        """The same client for code that is not asynchronous. Errors: WrongThread on the node's own thread."""
+        return SyncClient(self, LoopRunner(lambda: self._node.engine.loop))
 
 
-class Client:
-    """Calls handlers of a node in the same process, typed by the handler.
-
-    What every method may raise: TerminalError, the handler's own answer; NodeError when the node does not take the request
-    (nothing is stored then); InputRejected for an argument that does not fit.
-    """
+class InProcess:
+    """Carries a client's requests to the engine of the same process (`perdure.client.transport.Transport`)."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    @overload
-    async def service_call(
-        self,
-        handler: Callable[[Any, I], Awaitable[O]],
-        arg: I,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> O: ...
+    async def call(self, invoke: Invoke) -> bytes:
+        with _answers():
+            return _value(await self._node.engine.call(_request(invoke)))
 
-    @overload
-    async def service_call(
-        self,
-        handler: Callable[[Any], Awaitable[O]],
-        arg: None = ...,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> O: ...
+    async def send(self, invoke: Invoke) -> Receipt:
+        with _answers():
+            accepted = await self._node.engine.send(_request(invoke))
+        return Receipt(format_invocation_id(accepted.invocation_id), accepted.duplicate)
 
-    async def service_call(
-        self,
-        handler: Callable[..., Awaitable[Any]],
-        arg: Any = None,
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Any:
-        """Run a handler of a service, and its result. The invocation goes on if the caller is cancelled."""
-        return await self._call(handler, None, arg, idempotency_key, headers)
+    async def attach(self, existing: Existing) -> bytes:
+        with _answers():
+            return _value(await self._node.engine.attach(self._id_of(existing)))
 
-    @overload
-    async def object_call(
-        self,
-        handler: Callable[[Any, I], Awaitable[O]],
-        key: str,
-        arg: I,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> O: ...
+    async def output(self, existing: Existing) -> bytes | None:
+        with _answers():
+            outcome = await self._node.engine.output(self._id_of(existing))
+        return None if outcome is None else _value(outcome)
 
-    @overload
-    async def object_call(
-        self,
-        handler: Callable[[Any], Awaitable[O]],
-        key: str,
-        arg: None = ...,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> O: ...
+    async def complete(self, awakeable_id: str, result: Result) -> None:
+        invocation_id, number = parse_awakeable_id(awakeable_id)
+        with _answers():
+            await self._node.engine.signal(invocation_id, number, result)
 
-    async def object_call(
-        self,
-        handler: Callable[..., Awaitable[Any]],
-        key: str,
-        arg: Any = None,
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Any:
-        """Run a handler of the virtual object with this key, and its result."""
-        return await self._call(handler, key, arg, idempotency_key, headers)
-
-    async def service_send(
-        self,
-        handler: Callable[..., Awaitable[Any]],
-        arg: Any = None,
-        send_delay: timedelta | None = None,
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Sent:
-        """Have a handler of a service run, now or after a delay. Returns once that is durable."""
-        return await self._send(handler, None, arg, send_delay, idempotency_key, headers)
-
-    async def object_send(
-        self,
-        handler: Callable[..., Awaitable[Any]],
-        key: str,
-        arg: Any = None,
-        send_delay: timedelta | None = None,
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Sent:
-        return await self._send(handler, key, arg, send_delay, idempotency_key, headers)
-
-    @overload
-    async def attach(self, invocation_id: str) -> Any: ...
-
-    @overload
-    async def attach(self, invocation_id: str, type_hint: type[T]) -> T: ...
-
-    async def attach(self, invocation_id: str, type_hint: type[Any] | None = None) -> Any:
-        """Wait for the result of an invocation. Errors: BadId; InvocationNotFound, also when its retention is over."""
-        outcome = await self._node.engine.attach(parse_invocation_id(invocation_id))
-        return self._value(outcome.result, serde_for(Any if type_hint is None else type_hint))
+    async def signal(self, invocation_id: str, name: str, result: Result) -> None:
+        with _answers():
+            await self._node.engine.send_signal(parse_invocation_id(invocation_id), name, result)
 
     async def cancel(self, invocation_id: str) -> None:
-        """Ask an invocation to end. Errors: BadId, InvocationNotFound, ControlRefused."""
-        await self._node.engine.cancel(parse_invocation_id(invocation_id))
+        with _answers():
+            await self._node.engine.cancel(parse_invocation_id(invocation_id))
 
-    async def resolve_awakeable(self, awakeable_id: str, value: Any = None) -> None:
-        """Complete an awakeable; durable on return. One that is completed or gone already is left as it is.
+    async def close(self) -> None:
+        """The node's life is its own."""
 
-        Errors: BadId.
-        """
-        await self._complete(awakeable_id, self._encoded(serde_for(type(value)), value))
-
-    async def reject_awakeable(self, awakeable_id: str, message: str, code: int = 500) -> None:
-        await self._complete(awakeable_id, Failure(code, message))
-
-    async def _complete(self, awakeable_id: str, result: Result) -> None:
-        invocation_id, signal = parse_awakeable_id(awakeable_id)
-        await self._node.engine.signal(invocation_id, signal, result)
-
-    async def _call(
-        self, function: Callable[..., Any], key: str | None, arg: Any, idempotency_key: str | None, headers: Any
-    ) -> Any:
-        handler, request = self._request(function, key, arg, idempotency_key, headers)
-        outcome = await self._node.engine.call(request)
-        return self._value(outcome.result, handler.payloads.output_serde)
-
-    async def _send(
-        self,
-        function: Callable[..., Any],
-        key: str | None,
-        arg: Any,
-        delay: timedelta | None,
-        idempotency_key: str | None,
-        headers: dict[str, str] | None,
-    ) -> Sent:
-        _, request = self._request(function, key, arg, idempotency_key, headers)
-        request.delay_ms = 0 if delay is None else max(0, delay // _MS)
-        accepted = await self._node.engine.send(request)
-        return Sent(format_invocation_id(accepted.invocation_id), accepted.duplicate)
-
-    def _request(
-        self,
-        function: Callable[..., Any],
-        key: str | None,
-        arg: Any,
-        idempotency_key: str | None,
-        headers: dict[str, str] | None,
-    ) -> tuple[Handler, NewInvocation]:
-        handler = handler_of(function)
-        takes_input = handler.payloads.takes_input
-        if not takes_input and arg is not None:
-            raise InputRejected(f"{handler.service.name}/{handler.name} takes no input")
-        return handler, NewInvocation(
-            Target(handler.service.name, key, handler.name),
-            self._encoded(handler.payloads.input_serde, arg) if takes_input else b"",
-            handler.payloads.accept if takes_input else None,
-            _pairs(headers),
-            idempotency_key,
-        )
-
-    def _encoded(self, serde: Any, value: Any) -> bytes:
-        data: bytes = serde.serialize(value)
-        codec = self._node.app.codec
-        return data if codec is None else codec.encode(data)
-
-    def _value(self, result: Result, serde: Any) -> Any:
-        if isinstance(result, Failure):
-            raise TerminalError(result.message, result.code, result.metadata)
-        if result is None:
-            return None
-        codec = self._node.app.codec
-        return serde.deserialize(result if codec is None else codec.decode(result))
+    def _id_of(self, existing: Existing) -> bytes:
+        if existing.target is None:
+            return parse_invocation_id(existing.invocation_id)
+        return self._node.engine.derived_id(existing.target, existing.idempotency_key)
 
 
-def _pairs(headers: dict[str, str] | None) -> Headers:
-    return list(headers.items()) if headers else []
+def _request(invoke: Invoke) -> NewInvocation:
+    return NewInvocation(
+        invoke.target, invoke.body, invoke.content_type, invoke.headers, invoke.idempotency_key, invoke.delay_ms
+    )
+
+
+def _value(outcome: Outcome) -> bytes:
+    result = outcome.result
+    if isinstance(result, Failure):
+        raise CallFailed(result.message, result.code, result.metadata)
+    return result or b""
+
+
+@contextlib.contextmanager
+def _answers() -> Iterator[None]:
+    """What the engine refuses, as a client is told of it; the cause says more."""
+    try:
+        yield
+    except ControlRefused as error:
+        raise Refused(error.refused_status, error.what, error.next_step) from error
+    except NodeError as error:
+        raise Refused(error.status, error.what, error.next_step) from error
+    except InputRejected as error:
+        raise Refused(400, f"input validation error: {error}") from error

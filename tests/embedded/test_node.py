@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 import perdure
-from perdure.model.driver import InputRejected
+from perdure.client.errors import Refused
 from perdure.model.ids import BadId
 from perdure.node.errors import InvocationNotFound, NodeStopped, ServiceNotFound
 from perdure.node.settings import BadSetting
@@ -106,9 +106,10 @@ async def test_a_terminal_error_comes_back_whole(node: perdure.Node) -> None:
 
 
 async def test_what_does_not_fit_is_refused_and_stores_nothing(node: perdure.Node) -> None:
-    with pytest.raises(InputRejected):
+    with pytest.raises(Refused) as caught:
         await node.client.service_call(greet, "Ann")  # type: ignore[arg-type]
-    with pytest.raises(InputRejected, match="takes no input"):
+    assert caught.value.status_code == 400
+    with pytest.raises(Refused, match="takes no input"):
         await node.client.service_call(nothing, "something")  # type: ignore[arg-type]
     assert node.engine.stats()["invocations"] == 0
 
@@ -175,8 +176,10 @@ async def test_unknown_ids_are_told_apart(node: perdure.Node) -> None:
     with pytest.raises(BadId):
         await node.client.resolve_awakeable("nonsense")
     async with perdure.Node(APP) as elsewhere:
-        with pytest.raises(InvocationNotFound):
+        with pytest.raises(Refused) as caught:
             await elsewhere.client.attach(other.invocation_id)
+        assert caught.value.status_code == 404
+        assert isinstance(caught.value.__cause__, InvocationNotFound)
 
 
 async def test_handlers_of_another_app_are_not_found(node: perdure.Node) -> None:
@@ -186,8 +189,10 @@ async def test_handlers_of_another_app_are_not_found(node: perdure.Node) -> None
     async def hello(ctx: perdure.Context) -> str:
         return "hello"
 
-    with pytest.raises(ServiceNotFound):
+    with pytest.raises(Refused) as caught:
         await node.client.service_call(hello)
+    assert caught.value.status_code == 404
+    assert isinstance(caught.value.__cause__, ServiceNotFound)
 
 
 async def test_data_outlives_the_node(tmp_path: Path) -> None:
@@ -213,14 +218,16 @@ async def test_settings_are_checked_and_the_arguments_override_them(tmp_path: Pa
 
 async def test_before_and_after_its_life_a_node_says_so() -> None:
     node = perdure.Node(APP)
-    with pytest.raises(NodeStopped, match="has not been started"):
+    with pytest.raises(Refused, match="has not been started"):
         await node.client.service_call(nothing)
     async with node:
         await node.client.service_call(nothing)
         ended = asyncio.ensure_future(node.failed())
     assert await ended is None
-    with pytest.raises(NodeStopped):
+    with pytest.raises(Refused) as caught:
         await node.client.service_call(nothing)
+    assert caught.value.status_code == 503
+    assert isinstance(caught.value.__cause__, NodeStopped)
     await node.stop()
 
 

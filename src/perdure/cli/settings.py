@@ -223,6 +223,14 @@ SETTINGS: tuple[Setting, ...] = (
     _count("inbox_length_max", "Invocations that may wait for one key; one more is refused."),
     _size("body_bytes_max", "Largest request body (413 beyond it).", "RESTATE_INGRESS__REQUEST_SIZE_LIMIT"),
     _count("step_threads", "Threads for `def` steps."),
+    Setting(
+        "always_replay",
+        values.switch,
+        False,
+        "For tests: replay a handler at every wait, to find those that do not replay.",
+        None,
+        field="always_replay",
+    ),
     Setting("dev", values.switch, False, "Check more, and flag what a handler should not do.", None, field="dev"),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

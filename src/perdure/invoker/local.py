@@ -396,13 +396,17 @@ class LocalAttempt:
         self._steps.cancel()
 
     def may_suspend(self) -> bool:
-        """True when the handler waits, nothing of it runs and all that it asked has been applied."""
+        """True when the handler waits and dropping the attempt would lose nothing."""
+        return self.idle_since > 0 and not self._inbound and self.settled
+
+    @property
+    def settled(self) -> bool:
+        """Nothing of it runs and all that it asked has been applied: a replay of the journal leads to where it is."""
         return (
             not self.over
-            and self.idle_since > 0
+            and self.author is not None
             and not self._steps.running
             and not self._steps.fresh
-            and not self._inbound
             and not self._yielded
             and self._failing is None
             and self._proposals.last_lsn <= self._host.applied_lsn

@@ -35,10 +35,13 @@ DROP_WHEN_TIMERS_LEAVE_MS = 5_000
 
 
 class AttemptPool:
-    def __init__(self, host: Host, app: App | None, *, attempts_max: int) -> None:
+    """`always_replay`: an attempt leaves memory at every wait, and is replayed for each thing that it is told."""
+
+    def __init__(self, host: Host, app: App | None, *, attempts_max: int, always_replay: bool = False) -> None:
         self._host = host
         self._app = app
         self._attempts_max = attempts_max
+        self._always_replay = always_replay
         self._attempts: dict[Key, LocalAttempt] = {}
         self._idle: OrderedDict[Key, LocalAttempt] = OrderedDict()
         self._queue: deque[tuple[int, int, int]] = deque()
@@ -106,7 +109,12 @@ class AttemptPool:
         while self._ready or (self._queue and self.accepting):
             ready, self._ready = self._ready, {}
             for attempt in ready.values():
-                self._pump(attempt)
+                if self._always_replay and attempt.settled:
+                    # What it is told is in the journal already: the same epoch starts over instead of hearing it.
+                    attempt.abort()
+                    self._queue.append((*attempt.key, attempt.epoch))
+                else:
+                    self._pump(attempt)
             if self._queue and self.accepting and not self._start_next():
                 return
 
@@ -165,7 +173,7 @@ class AttemptPool:
         if attempt.idle_since:
             self._idle[attempt.key] = attempt
             self._idle.move_to_end(attempt.key)
-            if attempt.sleeps:
+            if attempt.sleeps and not self._always_replay:
                 self._drowsy.append(attempt)
         else:
             self._idle.pop(attempt.key, None)
@@ -191,6 +199,9 @@ class AttemptPool:
 
     def settle(self) -> None:
         """Drop attempts that wait only for distant timers. Called after a batch has been applied and turns have run."""
+        if self._always_replay:
+            self.suspend_all()
+            return
         if not self._drowsy:
             return
         drowsy, self._drowsy = self._drowsy, []
@@ -214,7 +225,7 @@ class AttemptPool:
                 attempt.suspend()
 
     def suspend_all(self) -> None:
-        """Before a stop: attempts that only wait are suspended, so that the next start does not find them interrupted."""
+        """Attempts that only wait leave memory. Before a stop, so that the next start does not find them interrupted."""
         for attempt in list(self._attempts.values()):
             if attempt.may_suspend():
                 attempt.suspend()

@@ -143,7 +143,9 @@ class Core:
                 checkpoint_lsn=self.store.applied_lsn,
                 segment_bytes=settings.segment_bytes,
             )
-        self.pool = AttemptPool(self, self.app, attempts_max=settings.concurrent_attempts_max)
+        self.pool = AttemptPool(
+            self, self.app, attempts_max=settings.concurrent_attempts_max, always_replay=settings.always_replay
+        )
         self.timers = Timers(
             self.loop, self.now_ms, self.store.tables, self._fire_timers, in_memory_max=TIMERS_IN_MEMORY_MAX
         )

@@ -65,6 +65,8 @@ class EngineSettings:
     step_threads: int = 32
     """Threads for `def` steps."""
 
+    always_replay: bool = False
+    """For tests: an attempt leaves memory at every wait, so that everything behind one is reached by replay."""
     dev: bool = False
     """Check invariants after each record and flag blocking or non-deterministic calls in handlers."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from perdure.model.driver import AttemptStart, Driver, InputRejected
 from perdure.model.service import HandlerSpec, ServiceSpec
@@ -12,7 +12,7 @@ from perdure.model.target import Target
 from perdure.sdk.attempt import Attempt
 from perdure.sdk.codec import Codec, CodecAdapter, JournalValueCodec, JournalValueCodecProvider
 from perdure.sdk.dev import DevWatch
-from perdure.sdk.errors import RegistrationError
+from perdure.sdk.errors import RegistrationError, ServiceProtocolNeeded
 from perdure.sdk.handler import Handler
 from perdure.sdk.identity import identity_of
 from perdure.sdk.service import Registry
@@ -51,6 +51,18 @@ class App:
             self._services[service.name] = service
         self._identity = None
         return self
+
+    async def __call__(self, scope: Mapping[str, Any], receive: object, send: Callable[[Any], Awaitable[None]]) -> None:
+        """As an ASGI application an app would be a deployment of a Restate server. Errors: ServiceProtocolNeeded, always."""
+        needed = ServiceProtocolNeeded(
+            "an app cannot be served as a deployment yet: that needs Restate's service protocol.",
+            "Run it with `perdure serve MODULE:APP`, or mount the ASGI application of a `perdure.Node(app)`: node.asgi.",
+        )
+        if scope.get("type") == "lifespan":
+            # A server takes an error here for "no lifespan" and goes on; told like this, it stops and says why.
+            await send({"type": "lifespan.startup.failed", "message": str(needed)})
+            return
+        raise needed
 
     @property
     def identity(self) -> str:

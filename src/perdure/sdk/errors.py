@@ -42,6 +42,14 @@ class SdkInternalBaseException(BaseException):
     """Raised by engines that suspend by an exception; the embedded engine raises none. Never catch it."""
 
 
+class SuspendedException(SdkInternalBaseException):
+    """An engine that suspends by an exception has suspended the invocation."""
+
+
+class SdkInternalException(SdkInternalBaseException):
+    """An engine that ends attempts by an exception has ended this one."""
+
+
 def is_internal_exception(error: BaseException) -> bool:
     """True for exceptions that belong to the engine and must pass through user code."""
     return isinstance(error, SdkInternalBaseException)
@@ -112,6 +120,12 @@ class ReadOnlyStateError(PerdureError, RuntimeError):
     """A shared handler wrote state."""
 
     code: ClassVar[str] = "PD0410"
+
+
+class ServiceProtocolNeeded(PerdureError, NotImplementedError):
+    """An app was used as a deployment of a Restate server, which needs Restate's service protocol."""
+
+    code: ClassVar[str] = "PD0419"
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
