@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -209,7 +209,7 @@ def _value(outcome: Outcome) -> bytes:
 
 
 @contextlib.contextmanager
-def _answers() -> Iterator[None]:
+def _answers() -> Generator[None, None, None]:
     """What the engine refuses, as a client is told of it; the cause says more."""
     try:
         yield

@@ -6,7 +6,7 @@ in Restate's SDK, which this version cannot do and says so. `create_client` is t
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn, overload
 
@@ -117,7 +117,7 @@ async def create_client(
 
 
 @asynccontextmanager
-async def with_connection(app: App, *, name: str | None = None, key: str | None = None) -> AsyncIterator[None]:
+async def with_connection(app: App, *, name: str | None = None, key: str | None = None) -> AsyncGenerator[None, None]:
     """Serve `app` through Restate Cloud while inside the block. Errors: ConnectError, always, in this version."""
     await _no_cloud()
     yield

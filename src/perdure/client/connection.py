@@ -28,7 +28,7 @@ class Response:
 
     status: int = 0
     reason: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     body: bytes = b""
 
 
@@ -63,7 +63,7 @@ class Connection:
                 parser.feed_data(data)
         except httptools.HttpParserError as error:
             raise Closed(f"what came is no HTTP response: {error}") from error
-        self.reusable = parser.should_keep_alive()
+        self.reusable = reading.keep_alive
         return reading.response
 
     def close(self) -> None:
@@ -84,6 +84,7 @@ class _Reading:
     def __init__(self) -> None:
         self.response = Response()
         self.complete = False
+        self.keep_alive = False
         self.parser: Any = None
         self._body = bytearray()
 
@@ -103,6 +104,7 @@ class _Reading:
             return
         self.response.status = status
         self.response.body = bytes(self._body)
+        self.keep_alive = self.parser.should_keep_alive()  # to be asked here: afterwards it speaks of the next response
         self.complete = True
 
 

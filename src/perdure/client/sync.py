@@ -28,6 +28,7 @@ class SyncClient:
         self._client = client
         self._runner = runner
         self._on_close = on_close
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -38,7 +39,10 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Invocations go on."""
+        """Close the connections. Invocations go on. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         self._runner.run(self._client.close())
         if self._on_close is not None:
             self._on_close()

@@ -21,7 +21,7 @@ class Invoke:
     target: Target
     body: bytes = b""
     content_type: str | None = None
-    headers: Headers = field(default_factory=list)
+    headers: Headers = field(default_factory=list[tuple[str, str]])
     idempotency_key: str | None = None
     delay_ms: int = 0
     workflow_run: bool = False

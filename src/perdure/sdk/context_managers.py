@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Generic, ParamSpec, TypeVar, cast
 
@@ -35,7 +35,7 @@ class contextvar(Generic[P, T]):
         return self._entered(self.func(*args, **kwargs))
 
     @asynccontextmanager
-    async def _entered(self, manager: AbstractAsyncContextManager[T]) -> AsyncIterator[None]:
+    async def _entered(self, manager: AbstractAsyncContextManager[T]) -> AsyncGenerator[None, None]:
         async with manager as value:
             token = self._current.set(value)
             try:
