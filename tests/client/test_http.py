@@ -201,4 +201,4 @@ async def test_a_client_works_on_one_event_loop_after_another(server: FlakyServe
     client = perdure.connect(server.url)
     server.answers += [answer(200, b"1"), answer(200, b"2")]
     assert await client.object_call(p.add, "a", 1) == 1
-    assert await asyncio.to_thread(asyncio.run, client.object_call(p.add, "a", 1)) == 2  # type: ignore[arg-type]
+    assert await asyncio.to_thread(asyncio.run, client.object_call(p.add, "a", 1)) == 2

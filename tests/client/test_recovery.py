@@ -32,7 +32,9 @@ async def test_calls_survive_a_server_that_is_killed(tmp_path: Path) -> None:
         assert not any(call.done() for call in [*calls, flow])
         server.start()
         for n in range(5):
-            await client.object_call(k.let_go, f"k{n}", await client.object_call(k.holding, f"k{n}"))
+            waiting = await client.object_call(k.holding, f"k{n}")
+            assert waiting is not None
+            await client.object_call(k.let_go, f"k{n}", waiting)
         await client.resolve_awakeable(approval, "yes")
         assert await asyncio.gather(*calls) == [f"held {n}" for n in range(5)]
         assert await flow == "x: yes"
