@@ -50,9 +50,9 @@ class SdkInternalException(SdkInternalBaseException):
     """An engine that ends attempts by an exception has ended this one."""
 
 
-def is_internal_exception(error: BaseException) -> bool:
+def is_internal_exception(e: BaseException) -> bool:
     """True for exceptions that belong to the engine and must pass through user code."""
-    return isinstance(error, SdkInternalBaseException)
+    return isinstance(e, SdkInternalBaseException)
 
 
 class DeterminismWarning(UserWarning):
