@@ -374,6 +374,11 @@ class LocalAttempt:
         if self._failing is None:
             self._failing = (error, retry_after_ms, park)
             self._bounded = bounded
+        try:
+            self._flush(ended=False, awaited=False)  # the journal shows the step that failed
+        except PerdureError as refused:
+            self.refuse(refused)
+            return
         self._settle_failure()
 
     def _settle_failure(self) -> None:
