@@ -77,6 +77,11 @@ async def wait(ctx: perdure.Context) -> str:
     return await answer
 
 
+@echo.handler()
+async def listen(ctx: perdure.Context) -> str:
+    return await ctx.signal("word", type_hint=str)
+
+
 @echo.handler(ingress_private=True)
 async def secret(ctx: perdure.Context) -> None:
     return None
