@@ -42,7 +42,10 @@ def load_app(names: Sequence[str]) -> App | None:
     found = [_attribute(name) for name in names]
     if len(found) == 1 and isinstance(found[0], App):
         return found[0]
-    return App([service for each in found for service in (each.registered() if isinstance(each, App) else [each])])
+    together = App()
+    for each in found:
+        together.include(each if isinstance(each, App) else App([each]))
+    return together
 
 
 def _attribute(name: str) -> App | Registry:

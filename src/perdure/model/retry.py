@@ -31,6 +31,28 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return int(base * (1 + jitter / 3))
 
 
+class RetryChoices(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a `RetryPolicy` that somebody chose; None: not chosen, so whoever is asked next decides."""
+
+    initial_interval_ms: int | None = None
+    factor: float | None = None
+    max_interval_ms: int | None = None
+    max_attempts: int | None = None
+    on_max_attempts: Literal["pause", "kill"] | None = None
+
+    def over(self, policy: RetryPolicy) -> RetryPolicy:
+        """`policy`, except where something was chosen."""
+        return msgspec.structs.replace(policy, **_chosen(self))
+
+    def before(self, general: RetryChoices) -> RetryChoices:
+        """Both together; these win over the more general ones, field by field."""
+        return msgspec.structs.replace(general, **_chosen(self))
+
+
+def _chosen(choices: RetryChoices) -> dict[str, object]:
+    return {name: value for name, value in msgspec.structs.asdict(choices).items() if value is not None}
+
+
 class StepRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Policy of one step; when it gives up, the step's result is a terminal failure.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from perdure.model.retry import RetryPolicy
+from perdure.model.retry import RetryChoices, RetryPolicy
 from perdure.model.target import HandlerKind, ServiceKind
 
 DAY_MS = 24 * 3600 * 1000
@@ -19,8 +19,36 @@ class PayloadRules(msgspec.Struct, frozen=True, kw_only=True):
     set_content_type_if_empty: bool = False
 
 
+class Policies(msgspec.Struct, frozen=True, kw_only=True):
+    """What an author chose for a handler, a service or an app; None: not chosen there. Units: milliseconds.
+
+    What is more specific wins, field by field: handler, service, app, and at last the settings of the node.
+    """
+
+    public: bool | None = None
+    lazy_state: bool | None = None
+    inactivity_timeout_ms: int | None = None
+    abort_timeout_ms: int | None = None
+    journal_retention_ms: int | None = None
+    idempotency_retention_ms: int | None = None
+    workflow_completion_retention_ms: int | None = None
+    retry: RetryChoices = RetryChoices()
+
+    def before(self, general: Policies) -> Policies:
+        """Both together; these win over the more general ones."""
+        return msgspec.structs.replace(general, **self.chosen(), retry=self.retry.before(general.retry))
+
+    def chosen(self) -> dict[str, object]:
+        """By name what was chosen, but for `retry`, which is merged field by field."""
+        return {
+            name: value
+            for name in self.__struct_fields__
+            if name != "retry" and (value := getattr(self, name)) is not None
+        }
+
+
 class HandlerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A handler as resolved: service-level settings and defaults are already merged in. Units: milliseconds."""
+    """A handler. Once `resolved`, the fields hold what counts, whoever said it. Units: milliseconds."""
 
     name: str
     kind: HandlerKind
@@ -36,6 +64,13 @@ class HandlerSpec(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryPolicy = RetryPolicy()
     documentation: str | None = None
     metadata: dict[str, str] | None = None
+    chosen: Policies = Policies()
+    """What its author said, the service's and the app's merged in."""
+
+    def resolved(self, defaults: HandlerSpec) -> HandlerSpec:
+        """With what was chosen, and the policies of `defaults` where nothing was."""
+        policies = {name: getattr(defaults, name) for name in Policies.__struct_fields__} | self.chosen.chosen()
+        return msgspec.structs.replace(self, **policies | {"retry": self.chosen.retry.over(defaults.retry)})
 
     def completion_retention_ms(self, *, idempotent: bool) -> int:
         """How long the result of one invocation is kept (docs/semantics.md, retention)."""
@@ -51,3 +86,5 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     public: bool = True
     documentation: str | None = None
     metadata: dict[str, str] | None = None
+    chosen: Policies = Policies()
+    """What was said of the service as a whole, the app's merged in."""

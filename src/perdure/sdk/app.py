@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal
 
 from perdure.model.driver import AttemptStart, Driver, InputRejected
-from perdure.model.service import HandlerSpec, ServiceSpec
+from perdure.model.service import HandlerSpec, Policies, ServiceSpec
 from perdure.model.target import Target
 from perdure.sdk.attempt import Attempt
 from perdure.sdk.codec import Codec, CodecAdapter, JournalValueCodec, JournalValueCodecProvider
 from perdure.sdk.dev import DevWatch
 from perdure.sdk.errors import RegistrationError, ServiceProtocolNeeded
-from perdure.sdk.handler import Handler
+from perdure.sdk.handler import Handler, Settings
 from perdure.sdk.identity import identity_of
+from perdure.sdk.retry import InvocationRetryPolicy
 from perdure.sdk.service import Registry
 
 
 class App:
-    """Services by name. `dev` turns on the checks that cost time: raw clock, randomness and I/O in bodies."""
+    """Services by name. `dev` turns on the checks that cost time: raw clock, randomness and I/O in bodies.
+
+    The other settings hold for each handler, unless its service or the handler itself says otherwise.
+    """
 
     def __init__(
         self,
@@ -29,12 +34,31 @@ class App:
         identity_keys: list[str] | None = None,
         journal_value_codec: JournalValueCodec | JournalValueCodecProvider | None = None,
         dev: bool | None = None,
+        inactivity_timeout: timedelta | None = None,
+        abort_timeout: timedelta | None = None,
+        journal_retention: timedelta | None = None,
+        idempotency_retention: timedelta | None = None,
+        workflow_retention: timedelta | None = None,
+        enable_lazy_state: bool | None = None,
+        ingress_private: bool | None = None,
+        invocation_retry_policy: InvocationRetryPolicy | None = None,
     ) -> None:
+        self.policies = Settings(
+            inactivity_timeout=inactivity_timeout,
+            abort_timeout=abort_timeout,
+            journal_retention=journal_retention,
+            idempotency_retention=idempotency_retention,
+            workflow_retention=workflow_retention,
+            enable_lazy_state=enable_lazy_state,
+            ingress_private=ingress_private,
+            retry_policy=invocation_retry_policy,
+        ).policies()
         self.protocol = protocol
         self.identity_keys = list(identity_keys or ())
         self.dev = os.environ.get("PERDURE_DEV", "") not in ("", "0") if dev is None else dev
         self._codec: Codec | None = None if journal_value_codec is None else CodecAdapter(journal_value_codec)
         self._services: dict[str, Registry] = {}
+        self._policies: dict[str, Policies] = {}
         self._identity: str | None = None
         self._watch: DevWatch | None = None
         self.bind(*services)
@@ -49,7 +73,14 @@ class App:
                     f"There are two services named {service.name}.", "Give one of them another name."
                 )
             self._services[service.name] = service
+            self._policies[service.name] = self.policies
         self._identity = None
+        return self
+
+    def include(self, other: App) -> App:
+        """Add the services of another app; they keep its policies. Errors: RegistrationError (PD0407)."""
+        self.bind(*other.registered())
+        self._policies.update(other._policies)
         return self
 
     async def __call__(self, scope: Mapping[str, Any], receive: object, send: Callable[[Any], Awaitable[None]]) -> None:
@@ -81,7 +112,7 @@ class App:
         return list(self._services.values())
 
     def services(self) -> Sequence[ServiceSpec]:
-        return [service.spec() for service in self._services.values()]
+        return [service.spec(self._policies[name]) for name, service in self._services.items()]
 
     def validate_input(self, handler: HandlerSpec, target: Target, content_type: str | None, body: bytes) -> None:
         registered = self._handler(target)
@@ -113,8 +144,31 @@ def app(
     journal_value_codec: JournalValueCodec | JournalValueCodecProvider | None = None,
     *,
     dev: bool | None = None,
+    inactivity_timeout: timedelta | None = None,
+    abort_timeout: timedelta | None = None,
+    journal_retention: timedelta | None = None,
+    idempotency_retention: timedelta | None = None,
+    workflow_retention: timedelta | None = None,
+    enable_lazy_state: bool | None = None,
+    ingress_private: bool | None = None,
+    invocation_retry_policy: InvocationRetryPolicy | None = None,
 ) -> App:
-    """An app of these services, to be served or embedded. `dev` None: as the variable PERDURE_DEV says."""
+    """An app of these services, to be served or embedded. `dev` None: as the variable PERDURE_DEV says.
+
+    The settings below it hold for each handler, unless its service or the handler itself says otherwise.
+    """
     return App(
-        services, protocol=protocol, identity_keys=identity_keys, journal_value_codec=journal_value_codec, dev=dev
+        services,
+        protocol=protocol,
+        identity_keys=identity_keys,
+        journal_value_codec=journal_value_codec,
+        dev=dev,
+        inactivity_timeout=inactivity_timeout,
+        abort_timeout=abort_timeout,
+        journal_retention=journal_retention,
+        idempotency_retention=idempotency_retention,
+        workflow_retention=workflow_retention,
+        enable_lazy_state=enable_lazy_state,
+        ingress_private=ingress_private,
+        invocation_retry_policy=invocation_retry_policy,
     )

@@ -12,10 +12,10 @@ from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
 from perdure.model.driver import Capability
-from perdure.model.service import HandlerSpec, PayloadRules
+from perdure.model.service import HandlerSpec, PayloadRules, Policies
 from perdure.model.target import HandlerKind, ServiceKind
 from perdure.sdk.errors import RegistrationError
-from perdure.sdk.retry import InvocationRetryPolicy, merged_policy
+from perdure.sdk.retry import InvocationRetryPolicy, retry_choices
 from perdure.sdk.serde import Serde, is_default, json_schema, serde_for
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,7 +38,7 @@ class ServiceTag:
 
 @dataclass(slots=True, frozen=True)
 class Settings:
-    """What may be set on a service and again on each of its handlers; None: not set here."""
+    """What may be set on an app, a service and each of its handlers; None: not set here."""
 
     inactivity_timeout: timedelta | None = None
     abort_timeout: timedelta | None = None
@@ -62,6 +62,23 @@ class Settings:
         if self.state_preload is not None:
             return self.state_preload is False
         return self.enable_lazy_state
+
+    def policies(self) -> Policies:
+        """As engines take them."""
+        return Policies(
+            public=None if self.ingress_private is None else not self.ingress_private,
+            lazy_state=self.lazy,
+            inactivity_timeout_ms=_ms(self.inactivity_timeout),
+            abort_timeout_ms=_ms(self.abort_timeout),
+            journal_retention_ms=_ms(self.journal_retention),
+            idempotency_retention_ms=_ms(self.idempotency_retention),
+            workflow_completion_retention_ms=_ms(self.workflow_retention),
+            retry=retry_choices(self.retry_policy),
+        )
+
+
+def _ms(delta: timedelta | None) -> int | None:
+    return None if delta is None else delta // timedelta(milliseconds=1)
 
 
 @dataclass(slots=True)
@@ -140,15 +157,6 @@ def _spec(
     service: Settings,
     own: Settings,
 ) -> HandlerSpec:
-    default = HandlerSpec(name=name, kind=kind)
-
-    def ms(field: str, fallback: int) -> int:
-        own_value, service_value = getattr(own, field), getattr(service, field)
-        delta = own_value if own_value is not None else service_value
-        return fallback if delta is None else delta // timedelta(milliseconds=1)
-
-    lazy = own.lazy if own.lazy is not None else service.lazy
-    private = own.ingress_private if own.ingress_private is not None else service.ingress_private
     # A bare -> None, or no annotation at all, says that the handler gives nothing worth a content type.
     void = output_type is None or output_type is type(None) or output_type is inspect.Signature.empty
     return HandlerSpec(
@@ -162,16 +170,9 @@ def _spec(
             content_type=None if void and output_type is not inspect.Signature.empty else payloads.content_type,
             json_schema=None if void else json_schema(output_type),
         ),
-        public=not private,
-        lazy_state=bool(lazy),
-        inactivity_timeout_ms=ms("inactivity_timeout", default.inactivity_timeout_ms),
-        abort_timeout_ms=ms("abort_timeout", default.abort_timeout_ms),
-        journal_retention_ms=ms("journal_retention", default.journal_retention_ms),
-        idempotency_retention_ms=ms("idempotency_retention", default.idempotency_retention_ms),
-        workflow_completion_retention_ms=ms("workflow_retention", default.workflow_completion_retention_ms),
-        retry=merged_policy(own.retry_policy, service.retry_policy),
         documentation=inspect.getdoc(function),
         metadata=metadata,
+        chosen=own.policies().before(service.policies()),
     )
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from perdure.model.service import ServiceSpec
+import msgspec
+
+from perdure.model.service import HandlerSpec, Policies, ServiceSpec
 from perdure.model.target import HandlerKind, ServiceKind
 from perdure.sdk.errors import RegistrationError
 from perdure.sdk.handler import (
@@ -25,6 +27,15 @@ from perdure.sdk.serde import DEFAULT_SERDE, Serde
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+NOTHING_CHOSEN = Policies()
+
+
+def _within(app: Policies, spec: HandlerSpec) -> HandlerSpec:
+    """A handler as it is without a node's settings."""
+    spec = msgspec.structs.replace(spec, chosen=spec.chosen.before(app))
+    return spec.resolved(HandlerSpec(name=spec.name, kind=spec.kind))
+
+
 class Registry:
     """What the three kinds of service share: a name, settings, and handlers by name."""
 
@@ -41,13 +52,15 @@ class Registry:
     def name(self) -> str:
         return self.service_tag.name
 
-    def spec(self) -> ServiceSpec:
-        """The service as engines see it."""
+    def spec(self, app: Policies = NOTHING_CHOSEN) -> ServiceSpec:
+        """The service as engines see it, in an app with these policies."""
+        chosen = self.settings.policies().before(app)
         return ServiceSpec(
             name=self.name,
             kind=self.kind,
-            handlers={name: handler.spec for name, handler in self.handlers.items()},
-            public=not self.settings.ingress_private,
+            handlers={name: _within(app, handler.spec) for name, handler in self.handlers.items()},
+            public=chosen.public is not False,
+            chosen=chosen,
             documentation=self.service_tag.description,
             metadata=self.service_tag.metadata,
         )

@@ -118,8 +118,8 @@ def deployment(engine: Engine, since: datetime, *, detailed: bool) -> Deployment
 
 
 def service(engine: Engine, spec: ServiceSpec) -> Service:
-    """Settings of a service are shown as those of a handler that has none of its own: the engine's."""
-    settings = engine.settings
+    """Settings of a service are shown as those of a handler that has none of its own."""
+    policies = engine.registry.policies(spec)
     return Service(
         name=spec.name,
         ty=_SERVICE_TYPES[spec.kind],
@@ -127,14 +127,14 @@ def service(engine: Engine, spec: ServiceSpec) -> Service:
         deployment_id=deployment_id(engine),
         revision=REVISION,
         public=spec.public,
-        idempotency_retention=duration(settings.idempotency_retention_ms),
-        journal_retention=duration(settings.journal_retention_ms),
-        inactivity_timeout=duration(settings.inactivity_timeout_ms),
-        abort_timeout=duration(settings.abort_timeout_ms),
-        enable_lazy_state=False,
-        retry_policy=_retry(settings.default_retry),
+        idempotency_retention=duration(policies.idempotency_retention_ms),
+        journal_retention=duration(policies.journal_retention_ms),
+        inactivity_timeout=duration(policies.inactivity_timeout_ms),
+        abort_timeout=duration(policies.abort_timeout_ms),
+        enable_lazy_state=policies.lazy_state,
+        retry_policy=_retry(policies.retry),
         workflow_completion_retention=(
-            duration(settings.workflow_completion_retention_ms) if spec.kind is ServiceKind.WORKFLOW else None
+            duration(policies.workflow_completion_retention_ms) if spec.kind is ServiceKind.WORKFLOW else None
         ),
         documentation=spec.documentation,
         metadata=spec.metadata,

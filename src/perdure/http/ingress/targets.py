@@ -79,6 +79,6 @@ def _target(spec: ServiceSpec, rest: list[str], expected: str) -> tuple[Target, 
     key = decoded_key(rest[0], expected) if len(rest) == 2 else None
     if handler is None:
         raise HandlerNotFound(spec.name, name)
-    if not (spec.public and handler.public):
+    if not handler.public:
         raise bad_request("the invoked service is not public")
     return Target(spec.name, key, name), handler
