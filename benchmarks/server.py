@@ -24,7 +24,9 @@ def free_port() -> int:
 def serve(data: Path, ingress: int, admin: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "perdure", "serve", "benchmarks.services:app", "--data", str(data)]
     command += ["--ingress", f"127.0.0.1:{ingress}", "--admin", f"127.0.0.1:{admin}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    )
     try:
         yield process
     finally:

@@ -277,12 +277,18 @@ async def huge(ctx: perdure.Context, steps: int) -> int:
     return len(await asyncio.gather(*[ctx.run_typed(f"huge-{number}", body) for number in range(steps)]))
 
 
-@pytest.mark.parametrize("steps", [1, 2], ids=["alone", "by what joined it"])
 @in_virtual_time
-async def test_a_record_that_the_log_cannot_hold_pauses_its_invocation_only(steps: int, tmp_path: Path) -> None:
+async def test_a_record_that_the_log_cannot_hold_pauses_its_invocation_only(tmp_path: Path) -> None:
     async with running([flaky], tmp_path / "data") as engine:  # segments of 1 MiB
-        row = await until_status(engine, await send(engine, "Flaky/huge", steps), Status.PAUSED)
+        row = await until_status(engine, await send(engine, "Flaky/huge", 1), Status.PAUSED)
         assert row.last_error is not None
         assert row.last_error.doc_code == "PD0107"
-        assert tries["huge"] == steps
+        assert tries["huge"] == 1
         assert await call(engine, "Flaky/plain") == "a"
+
+
+@in_virtual_time
+async def test_results_that_fit_alone_do_not_grow_one_record_beyond_what_fits(tmp_path: Path) -> None:
+    async with running([flaky], tmp_path / "data") as engine:  # segments of 1 MiB
+        assert await call(engine, "Flaky/huge", 2) == 2
+        assert tries["huge"] == 2

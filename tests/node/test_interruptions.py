@@ -119,6 +119,21 @@ async def test_without_any_progress_it_is_paused_in_the_end_and_can_be_resumed(t
 
 
 @in_virtual_time
+async def test_one_that_only_waited_for_its_place_is_not_suspected(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, interruptions_max=3, concurrent_attempts_max=1)
+    engine = await machine.start()
+    invocations = [await send(engine, "Victim/hangs") for _ in range(10)]
+    for kill in range(1, 4):
+        await until(lambda: started["hangs"] >= kill)  # noqa: B023
+        await machine.kill(engine)
+        engine = await machine.start()
+    counts = [row_of(engine, invocation_id).interruptions for invocation_id in invocations]
+    assert counts[-1] == 0
+    assert 0 < sum(counts) <= started["hangs"]
+    await abandon(engine)
+
+
+@in_virtual_time
 async def test_many_kills_of_one_that_gains_entries_pause_nobody(tmp_path: Path) -> None:
     machine = Machine(tmp_path, interruptions_max=2)
     engine = await machine.start()

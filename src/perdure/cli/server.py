@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -51,9 +52,12 @@ class Server:
         ingress = HttpServer(
             Ingress(engine, body_bytes_max=self._engine_settings.body_bytes_max), *self._settings.ingress
         )
-        admin = HttpServer(Admin(engine), *self._settings.admin)
+        operators = Admin(engine)
+        admin = HttpServer(operators, *self._settings.admin)
         try:
+            gc.freeze()  # what was imported so far lives as long as the process
             addresses = [await ingress.start(), await admin.start()]
+            operators.ingress_url = "http://{}:{}/".format(*addresses[0])
             if await self._started(engine):
                 self._greet(engine, addresses)
                 await self._until_the_end(engine)

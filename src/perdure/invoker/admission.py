@@ -8,7 +8,7 @@ from perdure.invoker import replay
 from perdure.invoker.requests import make_request
 from perdure.model import journal as j
 from perdure.model.errors import PerdureError
-from perdure.model.limits import BODY_BYTES_MAX, JOURNAL_ENTRIES_MAX
+from perdure.model.limits import BODY_BYTES_MAX, JOURNAL_ENTRIES_MAX, TIMER_AT_MS_MAX
 from perdure.model.records import AttemptError
 from perdure.model.target import HandlerKind, ServiceKind
 
@@ -54,6 +54,9 @@ def admit(
         _check_size(command, getattr(command, field))
     if kind is j.Call or kind is j.OneWayCall:
         _resolve(cast("j.Call | j.OneWayCall", command), host, key, row, deployment)
+    elif kind is j.Sleep:
+        sleep = cast(j.Sleep, command)
+        sleep.wake_at_ms = min(sleep.wake_at_ms, TIMER_AT_MS_MAX)
     elif kind in _WRITES and spec.kind not in _MAY_WRITE:
         text = f"{row.target} may not {replay.describe(command)}: only exclusive handlers write state."
         raise CommandRefused(AttemptError(500, text, doc_code="RT0017"), park=True)
@@ -79,7 +82,7 @@ def _resolve(
         raise CommandRefused(AttemptError(500, f"{target} takes {wanted}.", doc_code="RT0017"), park=False)
     execute_at_ms, caller = 0, None
     if type(command) is j.OneWayCall:
-        execute_at_ms = command.invoke_at_ms
+        execute_at_ms = min(command.invoke_at_ms, TIMER_AT_MS_MAX)
     else:
         assert type(command) is j.Call
         caller = j.Caller(*key, command.completion_id, j.CompletionCode.CALL)

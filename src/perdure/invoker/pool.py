@@ -58,6 +58,11 @@ class AttemptPool:
         return len(self._attempts)
 
     @property
+    def places(self) -> int:
+        """How many more attempts there is room for."""
+        return self._attempts_max - len(self._attempts) - len(self._queue)
+
+    @property
     def waiting(self) -> int:
         return len(self._queue)
 

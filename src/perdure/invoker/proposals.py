@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from perdure.model.ids import format_invocation_id
 from perdure.model.journal import Awaiting, Entry
+from perdure.model.limits import MIB
 from perdure.model.records import AttemptError, AttemptFailed, Progress, Suspended
+from perdure.partition.sizes import payload_bytes
 
 if TYPE_CHECKING:
     from perdure.invoker.host import Host
@@ -17,13 +19,14 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("perdure.invoker")
 
 MERGED_ENTRIES_MAX = 1_000
-"""Entries in one `Progress` record: beyond it a new one begins."""
+MERGED_BYTES_MAX = MIB
+"""Entries in one `Progress` record, and their payloads, beyond which a new one begins."""
 
 
 class Proposals:
     """The records of one attempt. `last_lsn` is that of its latest `Progress`."""
 
-    __slots__ = ("_epoch", "_host", "_partition", "_record", "_row", "_spec", "last_lsn")
+    __slots__ = ("_bytes", "_epoch", "_host", "_partition", "_record", "_row", "_spec", "last_lsn")
 
     def __init__(self, host: Host, spec: HandlerSpec, partition: int, row: Invocation) -> None:
         self._host = host
@@ -32,17 +35,21 @@ class Proposals:
         self._row = row
         self._epoch = row.epoch
         self._record: Progress | None = None
+        self._bytes = 0
         self.last_lsn = 0
 
     def progress(self, entries: list[Entry], *, ended: bool, awaited: bool) -> None:
         """Propose entries (the list is taken over); they join the last record while that may still change."""
         host = self._host
         record = self._record
+        size = sum(map(payload_bytes, entries))
         if (
             record is not None
             and host.is_pending(self.last_lsn)
             and len(record.entries) + len(entries) <= MERGED_ENTRIES_MAX
+            and self._bytes + size <= MERGED_BYTES_MAX
         ):
+            self._bytes += size
             record.entries.extend(entries)
             record.ended = ended
             if awaited:
@@ -51,6 +58,7 @@ class Proposals:
         record = Progress(self._partition, host.now_ms(), self._row.seq, self._epoch, entries, ended)
         self.last_lsn = host.propose(record, awaited=awaited)
         self._record = record
+        self._bytes = size
 
     def failed(self, error: AttemptError, *, retry_after_ms: int | None, park: bool, counted: bool) -> None:
         """`park`: no retry, pause. `counted` false: a step's own bounded policy decides, the handler's counts nothing."""

@@ -25,6 +25,7 @@ FIRST_USER_SIGNAL = 17
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGIT = {character: value for value, character in enumerate(_ALPHABET)}
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _U64_CHARS, _U128_CHARS = 11, 22
 _VERSION = "1"
 
@@ -35,12 +36,13 @@ class BadId(ValueError):
 
 def _base62(raw: bytes, width: int) -> str:
     # The number is the little-endian reading of the big-endian bytes: a quirk of the format, kept for compatibility.
+    # Two digits at a time: an id is formatted for every reply.
     number = int.from_bytes(raw, "little")
-    digits: list[str] = []
+    text = ""
     while number:
-        number, digit = divmod(number, 62)
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits)).rjust(width, "0")
+        number, pair = divmod(number, 3844)
+        text = _PAIRS[pair] + text
+    return text[-width:] if len(text) >= width else text.rjust(width, "0")
 
 
 def _unbase62(text: str, size: int) -> bytes:

@@ -16,11 +16,13 @@ KEY_BYTES_MAX = 64 * KIB
 
 # One invocation
 JOURNAL_ENTRIES_MAX = 100_000
-JOURNAL_BYTES_MAX = 256 * MIB
 TURN_CALLBACKS_BUDGET = 2_000
 """Callbacks after which a turn gives way to the node."""
 TURN_CALLBACKS_MAX = 2_000_000
 """Callbacks without reaching quiescence after which the attempt fails by name."""
+
+TIMER_AT_MS_MAX = 253_402_300_799_000
+"""End of the year 9999: no timer is set for later."""
 
 # One node
 CONCURRENT_ATTEMPTS_MAX = 10_000

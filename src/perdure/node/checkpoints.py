@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from perdure.log.log import Log
 from perdure.model.errors import PerdureError
+from perdure.store.errors import CheckpointFailed
 from perdure.store.store import Store
 
 
@@ -86,4 +87,4 @@ class Checkpoints:
         elif isinstance(error, PerdureError):
             self._on_failure(error)
         else:
-            raise error
+            self._on_failure(CheckpointFailed(f"The checkpoint failed: {error!r}.", "Report it: this is a bug."))

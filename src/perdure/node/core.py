@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 
 from perdure.env.clock import Clock, SystemClock
@@ -33,7 +32,7 @@ from perdure.node.data_directory import DataDirectory
 from perdure.node.errors import ApplyFailed, NodeStopped
 from perdure.node.performer import Performer, Reply
 from perdure.node.phase import Phase
-from perdure.node.recovery import Recovered, replay, take_up
+from perdure.node.recovery import Backlog, Recovered, replay, take_up
 from perdure.node.registry import Registry
 from perdure.node.settings import EngineSettings
 from perdure.node.timers import Timers
@@ -58,6 +57,7 @@ class Core:
     pool: AttemptPool
     timers: Timers
     performer: Performer
+    backlog: Backlog
 
     def __init__(
         self,
@@ -114,7 +114,6 @@ class Core:
         self._checkpoints.start()
         self._cleaner.start()
         self._sweep()
-        gc.freeze()  # what was imported and built so far lives as long as the node
         self._enter(Phase.READY)
 
     async def _open(self) -> None:
@@ -150,6 +149,7 @@ class Core:
             self.loop, self.now_ms, self.store.tables, self._fire_timers, in_memory_max=TIMERS_IN_MEMORY_MAX
         )
         self.performer = Performer(self)
+        self.backlog = Backlog(self)
         self._checkpoints = Checkpoints(
             self.loop,
             self.store,
@@ -342,6 +342,8 @@ class Core:
         if self.store.active_bytes > self.settings.layer_bytes_max:
             self._checkpoints.now()
             self.pool.throttled = self.store.active_bytes > 2 * self.settings.layer_bytes_max
+        if self.backlog and self.pool.accepting:
+            self.backlog.take_up()
         self.pool.run()
         self.pool.settle()
 

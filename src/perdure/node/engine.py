@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from perdure.invoker.requests import make_request
+from perdure.log.errors import RecordRefused
 from perdure.model.ids import keyed_invocation_id
 from perdure.model.journal import Failure, InvokeRequest
+from perdure.model.limits import TIMER_AT_MS_MAX
 from perdure.model.records import Invoke
 from perdure.model.service import HandlerSpec
 from perdure.model.target import HandlerKind, ServiceKind, Target
-from perdure.node.errors import BadRequest, DiskFull, InvocationNotFound, Overloaded
+from perdure.node.errors import BadRequest, DiskFull, InvocationNotFound, Overloaded, TooLarge
 from perdure.node.inspection import Inspection
 from perdure.node.phase import Phase
 from perdure.node.requests import Accepted, NewInvocation, Outcome
@@ -44,6 +46,8 @@ class Engine(Inspection):
         try:
             self.propose(record, awaited=True, reply=reply if spec.kind is HandlerKind.RUN else None)
             return await done
+        except RecordRefused as refused:
+            raise TooLarge(refused.what) from refused
         finally:
             self.callers.leave(invocation_id, done)
 
@@ -51,7 +55,10 @@ class Engine(Inspection):
         """Start an invocation, now or after `delay_ms`; returns when it is durable. Errors: as `call`."""
         _, invoke = await self._prepare(request)
         record = Invoke(self.home_of(invoke.invocation_id), self.now_ms(), invoke)
-        actions = await self.applied(record)
+        try:
+            actions = await self.applied(record)
+        except RecordRefused as refused:
+            raise TooLarge(refused.what) from refused
         accepted = actions[0]
         assert type(accepted) is a.Accepted
         return Accepted(accepted.invocation_id, accepted.duplicate, accepted.execute_at_ms)
@@ -107,7 +114,7 @@ class Engine(Inspection):
         service, spec = self.registry.resolve(target.service, target.handler)
         _check_target(service.kind, target)
         if len(request.body) > self.settings.body_bytes_max:
-            raise BadRequest(
+            raise TooLarge(
                 f"the body has {len(request.body)} bytes; at most {self.settings.body_bytes_max} are taken."
             )
         if self.app is not None:
@@ -126,7 +133,7 @@ class Engine(Inspection):
             headers=request.headers,
             body=request.body,
             idempotency_key=request.idempotency_key,
-            execute_at_ms=now_ms + request.delay_ms if request.delay_ms > 0 else 0,
+            execute_at_ms=min(now_ms + request.delay_ms, TIMER_AT_MS_MAX) if request.delay_ms > 0 else 0,
             origin=request.origin,
             caller=None,
             at_ms=now_ms,

@@ -78,3 +78,10 @@ class ApplyFailed(NodeError):
     """A bug of perdure: the state machine could not apply a record. The node stops; nothing acknowledged is lost."""
 
     code = "PD0313"
+
+
+class TooLarge(NodeError):
+    """The request with its headers does not fit into a record of the log."""
+
+    code = "PD0314"
+    status = 413

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perdure.model.records import Interrupted, Lead
+from perdure.partition.actions import Action
+from perdure.partition.lifecycle import attempt_is_current
 from perdure.store.rows import Status
 
 if TYPE_CHECKING:
@@ -51,10 +54,46 @@ def take_up(engine: Core, recovered: Recovered) -> None:
             assert row is not None
             if not row.retry_at_ms:  # one between two attempts is woken by its timer
                 recovered.interrupted += 1
-                record = Interrupted(partition, now_ms, seq, row.epoch, _next_try(engine, row.interruptions, now_ms))
-                engine.propose(record, awaited=True)
+                engine.backlog.add(partition, seq, row.epoch)
+    engine.backlog.take_up()
     engine.timers.start()
     engine.performer.forward_all()
+
+
+class Backlog:
+    """Invocations whose attempt the last process took down.
+
+    Each is taken up when there is a place for it, and only then does the interruption count: one that waited for its
+    place while the process died again is not suspected of anything.
+    """
+
+    def __init__(self, engine: Core) -> None:
+        self._engine = engine
+        self._waiting: deque[tuple[int, int, int]] = deque()
+        self._under_way = 0
+        """Proposed, not applied."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, partition: int, seq: int, epoch: int) -> None:
+        self._waiting.append((partition, seq, epoch))
+
+    def take_up(self) -> None:
+        """As many as there are places for."""
+        engine = self._engine
+        now_ms = engine.now_ms()
+        while self._waiting and engine.pool.places > self._under_way:
+            partition, seq, epoch = self._waiting.popleft()
+            row = engine.invocation(partition, seq)
+            if row is None or not attempt_is_current(row, epoch):
+                continue  # killed, paused or resumed meanwhile
+            record = Interrupted(partition, now_ms, seq, epoch, _next_try(engine, row.interruptions, now_ms))
+            self._under_way += 1
+            engine.propose(record, awaited=True, reply=self._applied)
+
+    def _applied(self, actions: list[Action]) -> None:
+        self._under_way -= 1
 
 
 def _next_try(engine: Core, interruptions: int, now_ms: int) -> int | None:
