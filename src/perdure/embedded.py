@@ -9,10 +9,9 @@ web application. The node lives on the event loop on which it is started.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,15 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from perdure.client.blocking import LoopRunner
 from perdure.client.client import Client
-from perdure.client.errors import CallFailed, Refused
+from perdure.client.errors import CallFailed
 from perdure.client.sync import SyncClient
 from perdure.client.transport import Existing, Invoke, Receipt
-from perdure.model.driver import InputRejected
+from perdure.embedded_operations import Operations, answers
 from perdure.model.errors import PerdureError
 from perdure.model.ids import format_invocation_id, parse_awakeable_id, parse_invocation_id
 from perdure.model.journal import Failure, Result
 from perdure.node.engine import Engine
-from perdure.node.errors import ControlRefused, NodeError, NodeStopped
+from perdure.node.errors import NodeStopped
 from perdure.node.recovery import Recovered
 from perdure.node.requests import NewInvocation, Outcome
 from perdure.node.settings import EngineSettings
@@ -136,12 +135,16 @@ class Node:
             await self._ingress(scope, receive, send)
 
 
-class NodeClient(Client):
+class NodeClient(Operations, Client):
     """Calls handlers of a node in this process, from the node's event loop; `sync` from other threads."""
 
     def __init__(self, node: Node) -> None:
         super().__init__(InProcess(node), node.app.codec)
         self._node = node
+
+    @property
+    def engine(self) -> Engine:
+        return self._node.engine
 
     @cached_property
     def sync(self) -> SyncClient:
@@ -156,34 +159,34 @@ class InProcess:
         self._node = node
 
     async def call(self, invoke: Invoke) -> bytes:
-        with _answers():
+        with answers():
             return _value(await self._node.engine.call(_request(invoke)))
 
     async def send(self, invoke: Invoke) -> Receipt:
-        with _answers():
+        with answers():
             accepted = await self._node.engine.send(_request(invoke))
         return Receipt(format_invocation_id(accepted.invocation_id), accepted.duplicate)
 
     async def attach(self, existing: Existing) -> bytes:
-        with _answers():
+        with answers():
             return _value(await self._node.engine.attach(self._id_of(existing)))
 
     async def output(self, existing: Existing) -> bytes | None:
-        with _answers():
+        with answers():
             outcome = await self._node.engine.output(self._id_of(existing))
         return None if outcome is None else _value(outcome)
 
     async def complete(self, awakeable_id: str, result: Result) -> None:
         invocation_id, number = parse_awakeable_id(awakeable_id)
-        with _answers():
+        with answers():
             await self._node.engine.signal(invocation_id, number, result)
 
     async def signal(self, invocation_id: str, name: str, result: Result) -> None:
-        with _answers():
+        with answers():
             await self._node.engine.send_signal(parse_invocation_id(invocation_id), name, result)
 
     async def cancel(self, invocation_id: str) -> None:
-        with _answers():
+        with answers():
             await self._node.engine.cancel(parse_invocation_id(invocation_id))
 
     async def close(self) -> None:
@@ -206,16 +209,3 @@ def _value(outcome: Outcome) -> bytes:
     if isinstance(result, Failure):
         raise CallFailed(result.message, result.code, result.metadata)
     return result or b""
-
-
-@contextlib.contextmanager
-def _answers() -> Generator[None, None, None]:
-    """What the engine refuses, as a client is told of it; the cause says more."""
-    try:
-        yield
-    except ControlRefused as error:
-        raise Refused(error.refused_status, error.what, error.next_step) from error
-    except NodeError as error:
-        raise Refused(error.status, error.what, error.next_step) from error
-    except InputRejected as error:
-        raise Refused(400, f"input validation error: {error}") from error
