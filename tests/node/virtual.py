@@ -109,6 +109,9 @@ class InlineExecutor:
             run()
         return future
 
+    def submit_process(self, work: Callable[[], T], *, timeout_s: float | None) -> concurrent.futures.Future[T]:
+        return self.submit("processes", work)
+
     def shutdown(self, *, wait: bool) -> None:
         self.held.clear()
 

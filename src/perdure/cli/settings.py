@@ -223,6 +223,7 @@ SETTINGS: tuple[Setting, ...] = (
     _count("inbox_length_max", "Invocations that may wait for one key; one more is refused."),
     _size("body_bytes_max", "Largest request body (413 beyond it).", "RESTATE_INGRESS__REQUEST_SIZE_LIMIT"),
     _count("step_threads", "Threads for `def` steps."),
+    _count("step_processes", 'Worker processes for steps with `pool="process"`; unset: one per core.'),
     Setting(
         "always_replay",
         values.switch,

@@ -1,7 +1,7 @@
 """The steps of one attempt: registered during a turn, started after it, each reported once.
 
-An async body is a task of the node's own long-lived loop, a plain one runs on a thread. What a step's end means is the
-attempt's business.
+An async body is a task of the node's own long-lived loop, a plain one runs on a thread or in a worker process. What a
+step's end means is the attempt's business.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StepCancelled(RuntimeError):
 
 
 class Steps:
-    __slots__ = ("_done", "_failed", "_host", "fresh", "running")
+    __slots__ = ("_done", "_elsewhere", "_failed", "_host", "fresh", "running")
 
     def __init__(self, host: Host, done: Done, failed: Failed) -> None:
         self._host = host
@@ -35,11 +35,15 @@ class Steps:
         """Registered, not started."""
         self.running: dict[int, asyncio.Future[Any]] = {}
         """What runs, by completion id; held here, because a loop holds its tasks weakly."""
+        self._elsewhere: set[int] = set()
+        """Those of them that run in a worker process."""
 
     def cancel(self) -> None:
-        """Nobody takes the results any more: async bodies end at their next await; a thread cannot be stopped."""
-        for running in self.running.values():
-            if isinstance(running, asyncio.Task):
+        """Nobody takes the results any more: async bodies end at their next await, workers are killed; a
+        thread cannot be stopped.
+        """
+        for completion_id, running in self.running.items():
+            if isinstance(running, asyncio.Task) or completion_id in self._elsewhere:
                 running.cancel()
 
     def start(self) -> None:
@@ -54,11 +58,15 @@ class Steps:
                 self.running[completion_id] = create_task(self._run(step, body), context=step.context)
             else:
                 plain = cast(Callable[[], bytes | Failure], step.body)
-                self.running[completion_id] = self._run_in_thread(step, plain)
+                self.running[completion_id] = self._run_away(step, plain)
 
     async def _run(self, step: Step, body: Callable[[], Awaitable[bytes | Failure]]) -> None:
         try:
-            result = await body()
+            if step.timeout_ms is None:
+                result = await body()
+            else:
+                async with asyncio.timeout(step.timeout_ms / 1000):
+                    result = await body()
         except asyncio.CancelledError:
             self._end(step, None, StepCancelled("the step's task was cancelled from outside"))
             raise
@@ -67,10 +75,15 @@ class Steps:
         else:
             self._end(step, result, None)
 
-    def _run_in_thread(self, step: Step, body: Callable[[], bytes | Failure]) -> asyncio.Future[bytes | Failure]:
-        context = step.context
-        work = body if context is None else (lambda: context.run(body))
-        future = asyncio.wrap_future(self._host.executor.submit("steps", work), loop=self._host.loop)
+    def _run_away(self, step: Step, body: Callable[[], bytes | Failure]) -> asyncio.Future[bytes | Failure]:
+        executor, context = self._host.executor, step.context
+        if step.mode == "process":
+            timeout_s = None if step.timeout_ms is None else step.timeout_ms / 1000
+            running = executor.submit_process(body, timeout_s=timeout_s)
+            self._elsewhere.add(step.completion_id)
+        else:
+            running = executor.submit("steps", body if context is None else lambda: context.run(body))
+        future = asyncio.wrap_future(running, loop=self._host.loop)
 
         def done(finished: asyncio.Future[bytes | Failure]) -> None:
             if finished.cancelled():
@@ -78,13 +91,15 @@ class Steps:
             elif (error := finished.exception()) is not None:
                 self._end(step, None, error)
             else:
-                self._end(step, finished.result(), None)
+                result, encode = finished.result(), step.encode
+                self._end(step, encode(result) if encode is not None and isinstance(result, bytes) else result, None)
 
         future.add_done_callback(done)
         return future
 
     def _end(self, step: Step, result: bytes | Failure | None, error: BaseException | None) -> None:
         self.running.pop(step.completion_id, None)
+        self._elsewhere.discard(step.completion_id)
         if error is not None:
             self._failed(step, error)
         else:

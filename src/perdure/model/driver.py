@@ -86,7 +86,8 @@ class Step(msgspec.Struct):
     """A side effect to run: `ctx.run`. The engine runs `body` and proposes what it returns as the step's completion.
 
     `body` returns the result's bytes, or a `Failure` when the step failed terminally; anything it raises is retried.
-    An async body (`mode` "async") runs as a task on the engine's own long-lived loop; a "thread" body is a plain call.
+    An async body (`mode` "async") runs as a task on the engine's own long-lived loop; a "thread" body is a plain call; a
+    "process" body is a plain call that can be pickled.
     """
 
     completion_id: int
@@ -98,6 +99,10 @@ class Step(msgspec.Struct):
     """Where the body runs: a copy of the attempt's context."""
     retry: StepRetryPolicy | None = None
     """None: a failure fails the attempt under the invocation's policy."""
+    timeout_ms: int | None = None
+    """How long an async or process body may run, from where it starts; longer is a failure of the step."""
+    encode: Callable[[bytes], bytes] | None = None
+    """Done to the result of a process body here, because it may hold what cannot travel."""
 
 
 class Driver(Protocol):

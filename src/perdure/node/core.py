@@ -82,7 +82,7 @@ class Core:
         self.clock: Clock = clock or SystemClock()
         self.files: Files = files or SystemFiles()
         self.random: Random = random or SystemRandom()
-        self.executor: Executor = executor or ThreadExecutor(settings.step_threads)
+        self.executor: Executor = executor or ThreadExecutor(settings.step_threads, settings.step_processes)
         self.partitions = 1
         self.may_start_steps = True
         self._now_ms = 0

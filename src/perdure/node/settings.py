@@ -64,6 +64,8 @@ class EngineSettings:
     body_bytes_max: int = limits.BODY_BYTES_MAX
     step_threads: int = 32
     """Threads for `def` steps."""
+    step_processes: int | None = None
+    """Worker processes for steps with `pool="process"`, started when needed; None: one per core."""
 
     always_replay: bool = False
     """For tests: an attempt leaves memory at every wait, so that everything behind one is reached by replay."""
@@ -77,6 +79,8 @@ class EngineSettings:
             self._within("partitions", 1, limits.PARTITIONS_MAX)
         self._within("body_bytes_max", 1, limits.BODY_BYTES_MAX)
         self._within("segment_bytes", limits.SEGMENT_FIRST_BYTES, None)
+        if self.step_processes is not None:
+            self._within("step_processes", 1, None)
         if self.retention_bytes_max is not None:
             self._within("retention_bytes_max", 0, None)
         for name in _AT_LEAST_ZERO:

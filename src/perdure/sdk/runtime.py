@@ -38,6 +38,7 @@ from perdure.sdk.steps import (
     run_async,
     run_plain,
     step_serde,
+    step_timeout_ms,
 )
 
 _MS = timedelta(milliseconds=1)
@@ -174,17 +175,22 @@ class InvocationContext(  # pyright: ignore[reportIncompatibleMethodOverride]
         attempt = self._attempt
         action = action_of(function)
         mode = action.mode
-        if options.pool is not None:
-            check_process_step(function, args, kwargs)
-            mode = "process"
         serde = action.serde if serde is DEFAULT_SERDE and type_hint is None else step_serde(serde, type_hint, action)
+        if options.pool is not None:
+            check_process_step(function, args, kwargs, serde)
+            mode = "process"
+        timeout_ms = None if options.timeout is None else step_timeout_ms(options, mode)
         future = attempt.run_step(name, serde)
         number = future.completion_id
         if not future.done():
             runner: Callable[..., Any] = run_async if mode == "async" else run_plain
-            body = partial(runner, function, args, kwargs, serde, attempt.codec)
+            here = attempt.codec if mode != "process" else None
+            body = partial(runner, function, args, kwargs, serde, here)
             retry = None if options is DEFAULT_OPTIONS else retry_policy(options)
-            attempt.driver.start_step(Step(number, name, mode, body, contextvars.copy_context(), retry))
+            step = Step(number, name, mode, body, contextvars.copy_context(), retry, timeout_ms)
+            if mode == "process" and attempt.codec is not None:
+                step.encode = attempt.codec.encode
+            attempt.driver.start_step(step)
         return future
 
     def time(self) -> DurableFuture[float]:

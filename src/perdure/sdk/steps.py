@@ -42,6 +42,9 @@ class RunOptions(Generic[T]):
     """The older name of `max_duration`."""
     pool: Literal["process"] | None = None
     """`process`: run the function in a worker process (CPU-bound work); it must be importable by name."""
+    timeout: timedelta | None = None
+    """How long one try may take: an async step is cancelled, a worker process killed, and the step retried. Not for a
+    `def` step on a thread, which nothing can stop."""
 
 
 DEFAULT_OPTIONS: RunOptions[Any] = RunOptions()
@@ -156,7 +159,19 @@ def run_plain(
         return failure_of(error)
 
 
-def check_process_step(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def step_timeout_ms(options: RunOptions[Any], mode: str) -> int | None:
+    """Errors: StepError for a step that cannot be stopped."""
+    if options.timeout is not None and mode == "thread":
+        raise StepError(
+            "A `def` step runs on a thread, which nothing can stop: it cannot have a timeout.",
+            'Run it in a worker process with `pool="process"`, or make it `async def`.',
+        )
+    return _ms(options.timeout)
+
+
+def check_process_step(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], serde: Serde[Any]
+) -> None:
     """Errors: StepError when the function cannot be found by name in another process, or an argument cannot travel."""
     module = sys.modules.get(getattr(function, "__module__", "") or "")
     found: Any = module
@@ -173,6 +188,13 @@ def check_process_step(function: Callable[..., Any], args: tuple[Any, ...], kwar
         raise StepError(
             f"An argument of {function.__qualname__} cannot be sent to a worker process: {error}.",
             "Pass plain data.",
+        ) from error
+    try:
+        pickle.dumps(serde)
+    except Exception as error:
+        raise StepError(
+            f"The serde of {function.__qualname__} cannot be sent to a worker process: {error}.",
+            "Define its class at the top of a module, with attributes that can be pickled.",
         ) from error
 
 
