@@ -26,7 +26,7 @@ class FlakyServer:
     port: int = 0
     came: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
-    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -39,21 +39,21 @@ class FlakyServer:
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
-            for writer in self._open:
+            for writer in self.open:
                 writer.transport.abort()
             await self._server.wait_closed()
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._open.add(writer)
+        self.open.add(writer)
         try:
             while await self._one(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self._open.discard(writer)
+            self.open.discard(writer)
             writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

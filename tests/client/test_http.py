@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,19 @@ async def test_a_connection_that_will_not_be_kept_is_not_used_again(
     assert server.connections == 2
 
 
+async def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used(server: FlakyServer) -> None:
+    server.answers += [answer(200, b"1"), answer(200, b"2")]
+    async with perdure.connect(server.url, recover_s=0) as client:
+        assert await client.object_call(p.add, "a", 1) == 1
+        for writer in server.open:
+            writer.close()
+        idle: Any = client._transport
+        while not idle._ingress._idle[0].stale:  # what was closed has to be heard of
+            await asyncio.sleep(0)
+        assert await client.object_call(p.add, "a", 1) == 2
+    assert server.connections == 2
+
+
 async def test_a_lost_call_is_made_again_under_the_same_key(client: perdure.Client, server: FlakyServer) -> None:
     server.answers += [HANG_UP, HANG_UP, answer(200, b"3")]
     assert await client.object_call(p.add, "a", 1) == 3
@@ -105,6 +119,12 @@ async def test_a_lost_run_of_a_workflow_is_waited_for_and_not_run_again(
     assert "idempotency-key" not in server.requests[0][1]
 
 
+async def test_a_run_whose_server_stops_is_waited_for_too(client: perdure.Client, server: FlakyServer) -> None:
+    server.answers += [answer(503, b'{"message":"stopping"}'), answer(200, b'"done"')]
+    assert await client.workflow_call(p.run, "ann", "x") == "done"
+    assert server.requests[1][0] == "GET /restate/workflow/SignUp/ann/attach"
+
+
 async def test_a_run_that_had_not_arrived_is_asked_for_again(client: perdure.Client, server: FlakyServer) -> None:
     server.answers += [HANG_UP, answer(404, b'{"message":"not found"}'), answer(200, b'"done"')]
     assert await client.workflow_call(p.run, "ann", "x") == "done"
@@ -143,8 +163,10 @@ async def test_a_timeout_names_the_key_to_attach_with(server: FlakyServer) -> No
     async with perdure.connect(server.url, timeout_s=0.05) as client:
         with pytest.raises(perdure.CallTimeout) as caught:
             await client.object_call(p.add, "a", 1)
-    assert caught.value.idempotency_key == server.requests[0][1]["idempotency-key"]
-    assert isinstance(caught.value, TimeoutError)
+        assert caught.value.idempotency_key == server.requests[0][1]["idempotency-key"]
+        assert isinstance(caught.value, TimeoutError)
+        while server.open:  # the server is told that nobody waits any more
+            await asyncio.sleep(0)
 
 
 async def test_what_is_no_http_is_an_error(server: FlakyServer) -> None:
@@ -202,3 +224,4 @@ async def test_a_client_works_on_one_event_loop_after_another(server: FlakyServe
     server.answers += [answer(200, b"1"), answer(200, b"2")]
     assert await client.object_call(p.add, "a", 1) == 1
     assert await asyncio.to_thread(asyncio.run, client.object_call(p.add, "a", 1)) == 2
+    assert server.connections == 2
