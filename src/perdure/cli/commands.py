@@ -14,6 +14,7 @@ COMMANDS = {
     "services": "List the services of a running server, and their handlers.",
     "invocations": "List, describe and control the invocations of a running server.",
     "state": "Read and change the state of objects and workflows of a running server.",
+    "replay": "Would this code resume the open invocations of a data directory? Changes nothing.",
     "log": "Look into the log of a data directory.",
     "config": "Print every setting, its value, and where it came from.",
 }

@@ -25,7 +25,7 @@ from perdure.invoker.steps import Steps
 from perdure.model import journal as j
 from perdure.model.driver import App, AttemptStart, AuthorAttempt, Capability, Step, Turn
 from perdure.model.errors import PerdureError
-from perdure.model.limits import BODY_BYTES_MAX, JOURNAL_ENTRIES_MAX
+from perdure.model.limits import BODY_BYTES_MAX, IDLE_ATTEMPT_BYTES, JOURNAL_ENTRIES_MAX
 from perdure.model.records import AttemptError
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class LocalAttempt:
         "_row",
         "_spec",
         "_start",
+        "_state_bytes",
         "_steps",
         "_yielded",
         "author",
@@ -123,6 +124,7 @@ class LocalAttempt:
         self._bounded = False
         self._abort_timer: asyncio.TimerHandle | None = None
         self._yielded = False
+        self._state_bytes = sum(map(len, (start.state or {}).values()))
 
     def _sort_journal(self, start: AttemptStart) -> None:
         for index in range(1, len(start.journal)):
@@ -189,7 +191,7 @@ class LocalAttempt:
         index = sum(1 for entry in self._start.journal if not isinstance(entry, j.Completion | j.Signal)) - len(
             self._commands
         )
-        text = replay.explain(index, recorded, issued, _user_line())
+        text = replay.explain(index, recorded, issued, _user_line(), self._row.deployment, self._app.identity)
         error = AttemptError(
             replay.MISMATCH,
             text,
@@ -432,6 +434,11 @@ class LocalAttempt:
     @property
     def inactivity_timeout_s(self) -> float:
         return self._spec.inactivity_timeout_ms / 1000
+
+    @property
+    def held_bytes(self) -> int:
+        """About what it takes in memory: its task and futures, and the journal and state it was given."""
+        return IDLE_ATTEMPT_BYTES + self._row.journal_bytes + self._state_bytes
 
     @property
     def busy(self) -> bool:

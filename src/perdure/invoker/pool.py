@@ -15,7 +15,7 @@ from perdure.invoker.proposals import Proposals
 from perdure.model.driver import App, AttemptStart
 from perdure.model.errors import PerdureError
 from perdure.model.journal import Awaiting
-from perdure.model.limits import BATCH_LINGER_MS
+from perdure.model.limits import BATCH_LINGER_MS, IDLE_ATTEMPTS_BYTES_MAX
 from perdure.model.records import AttemptError
 from perdure.model.service import HandlerSpec
 from perdure.model.target import HandlerKind
@@ -24,6 +24,7 @@ from perdure.store.rows import Status
 if TYPE_CHECKING:
     from perdure.invoker.host import Host
     from perdure.partition.actions import AbortAttempt, Notify, StartAttempt
+    from perdure.store.rows import Invocation
 
 Key = tuple[int, int]
 
@@ -37,13 +38,25 @@ DROP_WHEN_TIMERS_LEAVE_MS = 5_000
 class AttemptPool:
     """`always_replay`: an attempt leaves memory at every wait, and is replayed for each thing that it is told."""
 
-    def __init__(self, host: Host, app: App | None, *, attempts_max: int, always_replay: bool = False) -> None:
+    def __init__(
+        self,
+        host: Host,
+        app: App | None,
+        *,
+        attempts_max: int,
+        idle_bytes_max: int = IDLE_ATTEMPTS_BYTES_MAX,
+        always_replay: bool = False,
+    ) -> None:
         self._host = host
         self._app = app
         self._attempts_max = attempts_max
         self._always_replay = always_replay
         self._attempts: dict[Key, LocalAttempt] = {}
         self._idle: OrderedDict[Key, LocalAttempt] = OrderedDict()
+        self._idle_bytes_max = idle_bytes_max
+        self._idle_bytes: dict[Key, int] = {}
+        self.idle_bytes = 0
+        """About what the attempts that only wait take in memory."""
         self._queue: deque[tuple[int, int, int]] = deque()
         self._ready: dict[Key, LocalAttempt] = {}
         self._drowsy: list[LocalAttempt] = []
@@ -150,25 +163,7 @@ class AttemptPool:
             error = AttemptError(404, gone.what, doc_code="RT0011")
             Proposals(host, _GONE, partition, row).failed(error, retry_after_ms=None, park=False, counted=True)
             return None
-        chunk = host.journal(partition, seq)
-        state = None
-        if row.handler_kind is not HandlerKind.PLAIN and not spec.lazy_state:
-            state = host.state(partition, row.target.service, row.target.key or "")
-        start = AttemptStart(
-            invocation_id=row.id,
-            target=row.target,
-            epoch=epoch,
-            seed=row.seed,
-            started_at_ms=row.started_at_ms,
-            journal=chunk.entries,
-            times=chunk.times,
-            state={} if spec.lazy_state else state,
-            state_partial=spec.lazy_state,
-            idempotency_key=row.idempotency_key,
-            scope=row.scope,
-            limit_key=row.limit_key,
-            failures=row.failures,
-        )
+        start = attempt_start(host, spec, partition, row)
         return LocalAttempt(host, self._app, spec, partition, row, start, self._forget, self._lags)
 
     def _pump(self, attempt: LocalAttempt) -> None:
@@ -176,12 +171,20 @@ class AttemptPool:
         if attempt.over:
             return
         if attempt.idle_since:
-            self._idle[attempt.key] = attempt
-            self._idle.move_to_end(attempt.key)
+            key = attempt.key
+            self._idle[key] = attempt
+            self._idle.move_to_end(key)
+            held = attempt.held_bytes
+            self.idle_bytes += held - self._idle_bytes.get(key, 0)
+            self._idle_bytes[key] = held
             if attempt.sleeps and not self._always_replay:
                 self._drowsy.append(attempt)
         else:
-            self._idle.pop(attempt.key, None)
+            self._not_idle(attempt.key)
+
+    def _not_idle(self, key: Key) -> None:
+        if self._idle.pop(key, None) is not None:
+            self.idle_bytes -= self._idle_bytes.pop(key)
 
     def _lags(self, attempt: LocalAttempt) -> None:
         """The attempt holds commands back until a step's result; they go to the log after a few milliseconds at the latest."""
@@ -197,16 +200,21 @@ class AttemptPool:
     def _forget(self, attempt: LocalAttempt) -> None:
         if self._attempts.get(attempt.key) is attempt:
             del self._attempts[attempt.key]
-        self._idle.pop(attempt.key, None)
+            self._not_idle(attempt.key)
         self._ready.pop(attempt.key, None)
 
     # --- leaving memory ---------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Drop attempts that wait only for distant timers. Called after a batch has been applied and turns have run."""
+        """Drop attempts that wait only for distant timers, and the oldest that wait when all together take too much memory.
+
+        Called after a batch has been applied and turns have run.
+        """
         if self._always_replay:
             self.suspend_all()
             return
+        if self.idle_bytes > self._idle_bytes_max:
+            self._relieve()
         if not self._drowsy:
             return
         drowsy, self._drowsy = self._drowsy, []
@@ -235,6 +243,13 @@ class AttemptPool:
             if attempt.may_suspend():
                 attempt.suspend()
 
+    def _relieve(self) -> None:
+        for attempt in list(self._idle.values()):
+            if self.idle_bytes <= self._idle_bytes_max:
+                break
+            if attempt.may_suspend():
+                attempt.suspend()
+
     def _make_room(self) -> bool:
         for attempt in self._idle.values():
             if attempt.may_suspend():
@@ -247,3 +262,26 @@ class AttemptPool:
         self._queue.clear()
         for attempt in list(self._attempts.values()):
             attempt.abort()
+
+
+def attempt_start(host: Host, spec: HandlerSpec, partition: int, row: Invocation) -> AttemptStart:
+    """What an attempt of this invocation begins with, as of now."""
+    chunk = host.journal(partition, row.seq)
+    state = None
+    if row.handler_kind is not HandlerKind.PLAIN and not spec.lazy_state:
+        state = host.state(partition, row.target.service, row.target.key or "")
+    return AttemptStart(
+        invocation_id=row.id,
+        target=row.target,
+        epoch=row.epoch,
+        seed=row.seed,
+        started_at_ms=row.started_at_ms,
+        journal=chunk.entries,
+        times=chunk.times,
+        state={} if spec.lazy_state else state,
+        state_partial=spec.lazy_state,
+        idempotency_key=row.idempotency_key,
+        scope=row.scope,
+        limit_key=row.limit_key,
+        failures=row.failures,
+    )

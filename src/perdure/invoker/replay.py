@@ -37,13 +37,27 @@ def same(recorded: Command, issued: Command) -> bool:
     return all(getattr(recorded, field) == getattr(issued, field) for field in fields)
 
 
-def explain(index: int, recorded: Command | None, issued: Command | None, where: str) -> str:
-    """The mismatch in words: both sides, where the code stands, and the likely cause. `index` counts commands, 0 = Input."""
+def explain(
+    index: int, recorded: Command | None, issued: Command | None, where: str, recorded_by: str | None, identity: str
+) -> str:
+    """The mismatch in words: both sides, where the code stands, whose the journal is, and the likely cause.
+
+    `index` counts commands, 0 = Input. `recorded_by` and `identity`: the app that accepted the invocation, and this one.
+    """
     return (
         f"journal mismatch at command {index}: the journal says {describe(recorded)}, the code now {_issues(issued)}"
-        f"{where}. {_cause(recorded, issued)} Deploy code that issues the recorded command at this place and resume the "
+        f"{where}. {_whose(recorded_by, identity)}{_cause(recorded, issued)} "
+        "Deploy code that issues the recorded command at this place and resume the "
         "invocation, or cancel or kill it."
     )
+
+
+def _whose(recorded_by: str | None, identity: str) -> str:
+    if recorded_by is None:
+        return ""
+    if recorded_by == identity:
+        return f"The invocation was accepted by this very code ({identity[:12]}). "
+    return f"The invocation was accepted by other code ({recorded_by[:12]}; this is {identity[:12]}). "
 
 
 def _issues(issued: Command | None) -> str:
