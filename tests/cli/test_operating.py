@@ -320,6 +320,16 @@ def test_without_a_server_it_says_what_to_do(arguments: tuple[str, ...], tmp_pat
     assert "perdure serve" in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("variable", ["PERDURE_ADMIN_URL", "RESTATE_ADMIN_URL"])
+def test_the_address_comes_from_a_variable(shared: Operator, variable: str) -> None:
+    environment = {"PATH": "/usr/bin:/bin", variable: f"http://127.0.0.1:{shared.server.admin_port}/"}
+    result = subprocess.run(
+        [sys.executable, "-m", "perdure", "services"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Shop" in result.stdout
+
+
 def test_another_port_than_that_of_the_admin_api_is_noticed(shared: Operator) -> None:
     ingress = f"http://127.0.0.1:{shared.server.ingress_port}"
     result = subprocess.run(
