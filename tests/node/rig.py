@@ -46,6 +46,7 @@ def make_engine(
         "durability": "os",
         "dev": True,
         "checkpoint_interval_ms": 60_000,
+        "loop_stall_ms": 0,
         **settings,
     }
     return Engine(

@@ -220,10 +220,17 @@ SETTINGS: tuple[Setting, ...] = (
         "Attempts in memory at once; further ones wait their turn.",
         "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT",
     ),
+    _size(
+        "idle_attempts_bytes_max",
+        "Memory of attempts that only wait, as estimated; beyond it those that have waited longest leave memory.",
+    ),
     _count("inbox_length_max", "Invocations that may wait for one key; one more is refused."),
     _size("body_bytes_max", "Largest request body (413 beyond it).", "RESTATE_INGRESS__REQUEST_SIZE_LIMIT"),
     _count("step_threads", "Threads for `def` steps."),
     _count("step_processes", 'Worker processes for steps with `pool="process"`; unset: one per core.'),
+    _duration(
+        "loop_stall_ms", "Code that blocks the server's loop for this long is named in the log; `0s`: not looked for."
+    ),
     Setting(
         "always_replay",
         values.switch,

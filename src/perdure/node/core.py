@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 
 from perdure.env.clock import Clock, SystemClock
 from perdure.env.executor import Executor, ThreadExecutor
 from perdure.env.files import Files, SystemFiles
 from perdure.env.random import Random, SystemRandom
+from perdure.env.watchdog import LoopWatchdog
 from perdure.invoker.pool import AttemptPool
 from perdure.log.errors import RecordRefused
 from perdure.log.log import Log
@@ -92,6 +94,7 @@ class Core:
         self._changed = asyncio.Event()
         self._failure: PerdureError | None = None
         self._sweep_handle: asyncio.TimerHandle | None = None
+        self._watchdog: LoopWatchdog | None = None
 
     # --- start and stop ---------------------------------------------------------------------------------------------------
 
@@ -114,6 +117,9 @@ class Core:
         self._checkpoints.start()
         self._cleaner.start()
         self._sweep()
+        if self.settings.loop_stall_ms:
+            own = str(Path(__file__).parents[1])
+            self._watchdog = LoopWatchdog(self.loop, self.settings.loop_stall_ms / 1000, self._stalled, (own,))
         self._enter(Phase.READY)
 
     async def _open(self) -> None:
@@ -143,7 +149,11 @@ class Core:
                 segment_bytes=settings.segment_bytes,
             )
         self.pool = AttemptPool(
-            self, self.app, attempts_max=settings.concurrent_attempts_max, always_replay=settings.always_replay
+            self,
+            self.app,
+            attempts_max=settings.concurrent_attempts_max,
+            idle_bytes_max=settings.idle_attempts_bytes_max,
+            always_replay=settings.always_replay,
         )
         self.timers = Timers(
             self.loop, self.now_ms, self.store.tables, self._fire_timers, in_memory_max=TIMERS_IN_MEMORY_MAX
@@ -239,6 +249,8 @@ class Core:
         if self._released:
             return
         self._released = True
+        if self._watchdog is not None:
+            self._watchdog.close()
         if hasattr(self, "store"):
             self.store.close()
         self.executor.shutdown(wait=False)
@@ -363,6 +375,15 @@ class Core:
         self._sweep_handle = self.loop.call_later(_SWEEP_S, self._sweep)
         self.pool.sweep(self.loop.time())
 
+    def _stalled(self, frame: str, stack: str) -> None:
+        _logger.warning(
+            "The node's loop has been blocked for more than %d ms at %s: nothing else runs meanwhile. "
+            'Move such work into a step that is a plain `def` function, or one with pool="process" (docs/heavy-work.md).\n%s',
+            self.settings.loop_stall_ms,
+            frame,
+            stack,
+        )
+
     def stats(self) -> dict[str, int]:
         """Plain counters for people and tests."""
         meta = [tables.meta for tables in self.store.tables]
@@ -374,6 +395,7 @@ class Core:
             "finished_bytes": sum(m.finished_bytes for m in meta),
             "attempts": len(self.pool),
             "attempts_waiting": self.pool.waiting,
+            "attempts_idle_bytes": self.pool.idle_bytes,
             "callers": len(self.callers),
             "layer_bytes": self.store.active_bytes,
         }

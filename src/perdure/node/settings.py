@@ -60,12 +60,17 @@ class EngineSettings:
     segment_bytes: int = limits.SEGMENT_BYTES
 
     concurrent_attempts_max: int = limits.CONCURRENT_ATTEMPTS_MAX
+    idle_attempts_bytes_max: int = limits.IDLE_ATTEMPTS_BYTES_MAX
+    """Memory (as estimated) of attempts that only wait; beyond it the one that has waited longest leaves memory."""
     inbox_length_max: int = limits.INBOX_LENGTH_MAX
     body_bytes_max: int = limits.BODY_BYTES_MAX
     step_threads: int = 32
     """Threads for `def` steps."""
     step_processes: int | None = None
     """Worker processes for steps with `pool="process"`, started when needed; None: one per core."""
+
+    loop_stall_ms: int = 500
+    """Code that keeps the node's loop from everything else for this long is named in the log; 0: not looked for."""
 
     always_replay: bool = False
     """For tests: an attempt leaves memory at every wait, so that everything behind one is reached by replay."""
@@ -97,6 +102,8 @@ class EngineSettings:
 
 
 _AT_LEAST_ZERO = (
+    "idle_attempts_bytes_max",
+    "loop_stall_ms",
     "inactivity_timeout_ms",
     "abort_timeout_ms",
     "journal_retention_ms",
