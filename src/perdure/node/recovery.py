@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perdure.model.records import Interrupted, Lead
+from perdure.model.retry import RetryPolicy
 from perdure.partition.actions import Action
 from perdure.partition.lifecycle import attempt_is_current
 from perdure.store.rows import Status
@@ -15,6 +16,9 @@ from perdure.store.rows import Status
 if TYPE_CHECKING:
     from perdure.node.core import Core
 
+_BACK_OFF = RetryPolicy(max_interval_ms=5_000, max_attempts=None)
+"""Between interruptions without progress: long enough that a handler that kills its process does not do nothing else, short
+enough that one that was only unlucky does not wait for minutes."""
 _SLICE_RECORDS = 2_000
 """Records replayed before the loop gets a turn: the ports are open and answer meanwhile."""
 
@@ -102,5 +106,6 @@ def _next_try(engine: Core, interruptions: int, now_ms: int) -> int | None:
         return 0
     if interruptions >= engine.settings.interruptions_max:
         return None
-    delay_ms = engine.settings.default_retry.delay_ms(interruptions, engine.random.fraction())
-    return None if delay_ms is None else now_ms + max(1, delay_ms)
+    delay_ms = _BACK_OFF.delay_ms(interruptions, engine.random.fraction())
+    assert delay_ms is not None, "this policy has no end: the setting is the end"
+    return now_ms + delay_ms
