@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 import perdure
 from perdure.store.rows import Status
 
@@ -58,6 +60,14 @@ async def hides_by_bare_except(ctx: perdure.Context) -> str:
     return "hidden"
 
 
+async def never_gives_up(ctx: perdure.Context) -> str:
+    while True:
+        try:
+            return await step(ctx, "bill")
+        except:  # noqa: E722
+            pass
+
+
 async def does_nothing(ctx: perdure.Context) -> str:
     return "nothing"
 
@@ -100,8 +110,23 @@ async def test_except_exception_hides_nothing(tmp_path: Path) -> None:
 
 
 @in_virtual_time
-async def test_a_bare_except_hides_nothing(tmp_path: Path) -> None:
+async def test_a_bare_except_hides_nothing_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert 'issues run "bill"' in await mismatch_of(hides_by_bare_except, tmp_path)
+    assert (
+        f"{__file__}:" in caplog.text and "a bare `except:`" in caplog.text and "in hides_by_bare_except" in caplog.text
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*:pytest.PytestUnraisableExceptionWarning")
+@in_virtual_time
+async def test_a_bare_except_in_an_endless_loop_hides_nothing(tmp_path: Path) -> None:
+    assert 'issues run "bill"' in await mismatch_of(never_gives_up, tmp_path)
+
+
+@in_virtual_time
+async def test_whose_code_accepted_the_invocation_is_shown(tmp_path: Path) -> None:
+    """All bodies here hide behind one `buy`: to the app's identity it is the same code, so the difference is in its closure."""
+    assert "was accepted by this very code (" in await mismatch_of(renamed, tmp_path)
 
 
 @in_virtual_time

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import warnings
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,6 +68,14 @@ async def test_finally_blocks_run_and_have_no_effect(quiet: None) -> None:
     assert log == ["GeneratorExit", "finally"]
 
 
+def line_of(caplog: pytest.LogCaptureFixture) -> str:
+    """The only thing said: the line that caught what it should not."""
+    [message] = caplog.messages
+    place = re.match(rf"{re.escape(__file__)}:(\d+), in handler: a bare `except:`", message)
+    assert place is not None, message
+    return Path(__file__).read_text().splitlines()[int(place[1]) - 1].strip()
+
+
 async def test_a_bare_except_that_waits_again_is_let_go(quiet: None) -> None:
     async def handler(ctx: Context) -> None:
         while True:
@@ -75,6 +85,41 @@ async def test_a_bare_except_that_waits_again_is_let_go(quiet: None) -> None:
                 await asyncio.sleep(1)
 
     dropped(handler)
+
+
+IGNORED = "ignore:.*:pytest.PytestUnraisableExceptionWarning"
+"""What Python says itself of a coroutine that would not be closed."""
+
+
+@pytest.mark.filterwarnings(IGNORED)
+async def test_a_bare_except_in_an_endless_loop_is_let_go_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    rounds = 0
+
+    async def handler(ctx: Context) -> None:
+        nonlocal rounds
+        while rounds < 10_000:
+            rounds += 1
+            try:
+                await ctx.sleep(DAY)  # in a loop
+            except:  # noqa: E722
+                pass
+
+    dropped(handler)
+    assert rounds < 200
+    assert line_of(caplog) == "await ctx.sleep(DAY)  # in a loop"
+
+
+async def test_a_bare_except_that_returns_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(ctx: Context) -> str:
+        try:
+            await ctx.sleep(DAY)  # and return
+        except:  # noqa: E722
+            return "swallowed"
+        return "slept"
+
+    dropped(handler)
+    dropped(handler)
+    assert line_of(caplog) == "await ctx.sleep(DAY)  # and return"
 
 
 async def test_code_that_ignores_being_closed_is_closed_again(quiet: None) -> None:

@@ -50,6 +50,7 @@ class Attempt:
 
     __slots__ = (
         "__weakref__",
+        "_broken_by",
         "_callbacks",
         "_calls",
         "_cancel_due",
@@ -63,6 +64,7 @@ class Attempt:
         "_output",
         "_pending",
         "_signals",
+        "_waits_refused",
         "cancelled",
         "codec",
         "complete_hooks",
@@ -105,6 +107,9 @@ class Attempt:
         self._exception: BaseException | None = None
         self._ended = False
         self._inert = False
+        self._broken_by: BaseException | None = None
+        """What the engine refused a command with, on its way through the handler."""
+        self._waits_refused = 0
         self._callbacks = 0
         self._next_completion = 1
         self._next_signal = FIRST_USER_SIGNAL
@@ -186,7 +191,7 @@ class Attempt:
             self.finished_event.set()
         dropping.drop(self.loop)
         self._main = None
-        self._exception = None
+        self._exception = self._broken_by = None
         self._pending.clear()
         self._signals = None
         self._calls = None
@@ -276,6 +281,9 @@ class Attempt:
 
     def finished(self, output: bytes | None, exception: BaseException | None) -> None:
         """The handler's coroutine is through; the turn stops at this callback."""
+        broken_by, self._broken_by = self._broken_by, None
+        if broken_by is not None and output is not None:
+            dropping.say_swallowed([broken_by])
         self._output = output
         self._exception = exception
         self.loop.halt()
@@ -328,6 +336,7 @@ class Attempt:
             # The engine refused it (a mismatch). User code may catch what passes through it; the attempt is over anyway.
             if self.error is None:
                 self.fail(describe(error))
+                self._broken_by = error
             raise
 
     def run_step(self, name: str, serde: Decoder) -> DurableFuture[Any]:
@@ -367,7 +376,9 @@ class Attempt:
 
     def _refuse_wait(self, future: DurableFuture[Any]) -> None:
         if self._inert:
-            dropping.fail_with_exit(future)
+            self._waits_refused += 1
+            if self._waits_refused <= dropping.WAITS_REFUSED_MAX:
+                dropping.fail_with_exit(future)
         elif self.take_cancel():
             future.fail(cancelled_error())
 

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("perdure.handler")
 _CLOSE_TRIES = 3
+WAITS_REFUSED_MAX = 100
+"""Waits of an attempt that is over which raise at once. Further ones do not end: code that catches everything, in a loop,
+would go round for ever."""
+_said: set[tuple[str, int]] = set()
+"""Lines (file, number) that were named."""
 
 
 class InertDriver:
@@ -109,28 +114,48 @@ def _unwind(coroutine: Any, waiter: asyncio.Future[Any] | None) -> None:
 
     Closing alone would not reach into an async generator that waits for something: its `finally` would be skipped.
     """
-    leave = None
+    exits: list[BaseException] = []
     try:
         if waiter is not None and not isinstance(waiter, asyncio.Task):
             leave = fail_with_exit(waiter)
+            if leave is not None:
+                exits.append(leave)
             for _ in range(_CLOSE_TRIES):
                 coroutine.send(None)
         for _ in range(_CLOSE_TRIES):
-            try:
-                coroutine.close()
-            except RuntimeError as error:
-                if "ignored GeneratorExit" not in str(error):
-                    raise
-            else:
-                break
-    except (StopIteration, GeneratorExit) as error:
+            exits.append(GeneratorExit())
+            coroutine.throw(exits[-1])
+        say_swallowed(exits)  # it waits again each time that it is told to go
+    except StopIteration:
+        say_swallowed(exits)
+    except GeneratorExit as error:
         error.__traceback__ = None
     except BaseException:
         _log.debug("A finally block failed while its attempt was dropped", exc_info=True)
     finally:
-        if leave is not None:
+        for leave in exits:
             # Its traceback would keep every frame, and what they hold, alive.
             leave.__traceback__ = leave.__context__ = None
+
+
+def say_swallowed(exits: list[BaseException]) -> None:
+    """Name the line of the code that caught what was to end it, once for each line."""
+    for leave in exits:
+        caught = leave.__traceback__
+        if caught is None:
+            continue
+        code = caught.tb_frame.f_code
+        if (code.co_filename, caught.tb_lineno) not in _said:
+            _said.add((code.co_filename, caught.tb_lineno))
+            _log.warning(
+                "%s:%d, in %s: a bare `except:` (or `except BaseException`, or a `return` in a `finally`) around this line "
+                "catches what ends an attempt when it leaves memory. What the handler does after it has no effect. "
+                "Write `except Exception:`, or raise again.",
+                code.co_filename,
+                caught.tb_lineno,
+                code.co_name,
+            )
+        return
 
 
 def fail_with_exit(future: asyncio.Future[Any]) -> BaseException | None:
