@@ -13,13 +13,14 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
 from perdure.client.client_types import RestateClient, Sent
-from perdure.client.errors import Refused
+from perdure.client.errors import CallFailed, Refused
 from perdure.client.scoped import RestateScopedClient
 from perdure.client.transport import Existing, Invoke, Transport
 from perdure.model.ids import parse_awakeable_id, parse_invocation_id
 from perdure.model.journal import Failure, Headers, Result
 from perdure.model.target import HandlerKind, ServiceKind, Target
 from perdure.sdk.codec import Codec
+from perdure.sdk.declared_errors import declared_error
 from perdure.sdk.errors import CapabilityError
 from perdure.sdk.handler import Handler, handler_of
 from perdure.sdk.serde import BYTES, DEFAULT_SERDE, JSON, Serde, chosen
@@ -232,7 +233,13 @@ class Client(RestateClient):
     ) -> Any:
         handler = handler_of(function)
         invoke = self._invoke(handler, key, arg, idempotency_key, headers)
-        return self._value(await self._transport.call(invoke), handler.payloads.output_serde)
+        try:
+            result = await self._transport.call(invoke)
+        except CallFailed as failed:
+            if not handler.errors:
+                raise
+            raise _as_declared(failed, handler) from failed
+        return self._value(result, handler.payloads.output_serde)
 
     async def _send(
         self,
@@ -317,6 +324,12 @@ def _named(invocation: str | Sent[Any], type_hint: Any) -> tuple[Existing, Serde
         return Existing(invocation.invocation_id), invocation.output_serde
     parse_invocation_id(invocation)
     return Existing(invocation), chosen(JSON if type_hint is None else None, type_hint)
+
+
+def _as_declared(failed: CallFailed, handler: Handler) -> Exception:
+    """What the handler declared to raise, if it was that."""
+    failure = Failure(failed.status_code, failed.message, failed.metadata)
+    return declared_error(failure, handler.errors) or failed
 
 
 def _run_of(function: Callable[..., Any]) -> Handler:

@@ -29,7 +29,7 @@ CONCURRENT_ATTEMPTS_MAX = 10_000
 """Attempts in memory at once; further ones wait their turn."""
 IDLE_ATTEMPTS_BYTES_MAX = 512 * MIB
 """Memory of all attempts that only wait."""
-IDLE_ATTEMPT_BYTES = 16 * KIB
+IDLE_ATTEMPT_BYTES = 8 * KIB
 """What one takes beside its journal and state: measured with a handler of a few locals (docs/heavy-work.md)."""
 INBOX_LENGTH_MAX = 1_000_000
 """Waiting invocations of one key; one more is refused."""

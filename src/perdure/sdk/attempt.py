@@ -19,14 +19,13 @@ from perdure.model.ids import CANCEL_SIGNAL, FIRST_USER_SIGNAL
 from perdure.model.journal import Awaiting, Completion, Notification, Output, Run, SendSignal, Signal, Sleep
 from perdure.model.records import AttemptError
 from perdure.sdk import dropping
+from perdure.sdk.declared_errors import failure_from
 from perdure.sdk.durable_timers import DurableTimers
 from perdure.sdk.errors import (
     NothingToWaitForError,
     TurnTooLongError,
     cancelled_error,
-    failure_of,
     retryable_cause,
-    terminal_cause,
 )
 from perdure.sdk.failing import describe
 from perdure.sdk.futures import DurableFuture, InvocationIdSlot, LoopTimer, Pending
@@ -251,15 +250,16 @@ class Attempt:
     def _end(self) -> Turn:
         """The handler is done: cancel what it left running, then say how it ended."""
         exception = self._exception
-        terminal = None if exception is None else terminal_cause(exception)
-        if exception is not None and terminal is None:
+        failure = None if exception is None else failure_from(exception, self.handler.errors)
+        if exception is not None and failure is None:
             self._fail_from(exception)
             return Turn.FAILED
         self._cancel_the_rest()
         if self.error is not None:
             return Turn.FAILED
-        assert self._output is not None or terminal is not None
-        self.issue(Output(result=self._output if terminal is None else failure_of(terminal)))
+        result = self._output if failure is None else failure
+        assert result is not None
+        self.issue(Output(result=result))
         self._ended = True
         self._exception = None
         hooks, self.complete_hooks = self.complete_hooks, ()

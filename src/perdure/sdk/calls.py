@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from perdure.model.journal import AttachInvocation, Call, OneWayCall
 from perdure.model.target import Target
+from perdure.sdk.declared_errors import Declared
 from perdure.sdk.errors import CapabilityError
 from perdure.sdk.futures import Decoder, DurableCallFuture, DurableFuture, InvocationIdSlot, SendHandle
 from perdure.sdk.handler import handler_of
@@ -113,7 +114,7 @@ class CallOperations(Operations):
         handler = handler_of(function)
         body = self._encode(handler.payloads.input_serde, arg) if handler.payloads.takes_input else b""
         target = Target(handler.service.name, key, handler.spec.name)
-        return self._call(target, body, handler.payloads.output_serde, idempotency_key, headers)
+        return self._call(target, body, handler.payloads.output_serde, idempotency_key, headers, handler.errors)
 
     def _send_handler(
         self,
@@ -136,6 +137,7 @@ class CallOperations(Operations):
         serde: Decoder,
         idempotency_key: str | None,
         headers: dict[str, str] | None,
+        errors: Declared = (),
     ) -> DurableCallFuture[Any]:
         attempt = self._attempt
         id_number = attempt.next_completion()
@@ -145,6 +147,7 @@ class CallOperations(Operations):
         future: DurableCallFuture[Any] = DurableCallFuture(loop=attempt.loop)
         attempt.prepare(future, number, serde, str(target))
         future.callee = callee
+        future.declared = errors
         attempt.expect(id_number, callee)
         attempt.expect(number, future)
         attempt.track_call(number, callee)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perdure.model.ids import format_invocation_id
 from perdure.model.journal import Failure
+from perdure.sdk.declared_errors import Declared, error_from
 from perdure.sdk.errors import DecodeError, error_of
 
 if TYPE_CHECKING:
@@ -66,9 +67,14 @@ class DurableFuture(asyncio.Future[T]):
                 return
             self.set_result(result)  # type: ignore[arg-type]
         elif type(result) is Failure:
-            self.fail(error_of(result))
+            self.fail(error_from(result, self.errors))
         else:
             self.set_result(result)  # type: ignore[arg-type]
+
+    @property
+    def errors(self) -> Declared:
+        """The classes that a failure may be raised as."""
+        return self.attempt.handler.errors
 
     def wanted(self) -> bool:
         return not self.done()
@@ -168,9 +174,14 @@ class InvocationIdSlot:
 class DurableCallFuture(DurableFuture[T]):
     """The result of a call to another handler."""
 
-    __slots__ = ("callee",)
+    __slots__ = ("callee", "declared")
 
     callee: InvocationIdSlot
+    declared: Declared
+
+    @property
+    def errors(self) -> Declared:
+        return (*self.declared, *self.attempt.handler.errors)
 
     def resolve(self, result: bytes | Failure | list[str] | None) -> None:
         self.attempt.child_done(self.completion_id)

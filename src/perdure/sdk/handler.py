@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 from perdure.model.driver import Capability
 from perdure.model.service import HandlerSpec, PayloadRules, Policies
 from perdure.model.target import HandlerKind, ServiceKind
+from perdure.sdk.declared_errors import Declared, declared
 from perdure.sdk.errors import RegistrationError
 from perdure.sdk.retry import InvocationRetryPolicy, retry_choices
 from perdure.sdk.serde import Serde, is_default, json_schema, serde_for
@@ -102,6 +103,8 @@ class Handler:
     payloads: Payloads
     context_managers: ContextManagers
     requires: frozenset[Capability] = frozenset()
+    errors: Declared = ()
+    """What it declares to end with: raised as the same class where it is called."""
 
     @property
     def name(self) -> str:
@@ -118,6 +121,7 @@ def make_handler(
     payloads: Payloads,
     metadata: dict[str, str] | None,
     settings: Settings,
+    errors: Iterable[type[Exception]] = (),
 ) -> Handler:
     """Errors: RegistrationError."""
     name = name or function.__name__
@@ -143,7 +147,7 @@ def make_handler(
     payloads.output_serde = _chosen(payloads.output_serde, output_type)
     spec = _spec(name, kind, function, payloads, input_type, output_type, metadata, service_settings, settings)
     managers = (service_settings.context_managers or []) + (settings.context_managers or [])
-    return Handler(service, spec, function, payloads, managers)
+    return Handler(service, spec, function, payloads, managers, errors=declared(errors))
 
 
 def _spec(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
@@ -72,6 +72,8 @@ class VirtualObject(Registry):
         ingress_private: bool | None = None,
         invocation_retry_policy: InvocationRetryPolicy | None = None,
         invocation_context_managers: ContextManagers | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> Callable[[F], F]:
         """Register a handler of the key: `exclusive` (may write state) or `shared` (reads it, runs beside others).
 
@@ -93,4 +95,5 @@ class VirtualObject(Registry):
                 retry_policy=invocation_retry_policy,
                 context_managers=invocation_context_managers,
             ),
+            errors,
         )

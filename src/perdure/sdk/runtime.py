@@ -185,7 +185,7 @@ class InvocationContext(  # pyright: ignore[reportIncompatibleMethodOverride]
         if not future.done():
             runner: Callable[..., Any] = run_async if mode == "async" else run_plain
             here = attempt.codec if mode != "process" else None
-            body = partial(runner, function, args, kwargs, serde, here)
+            body = partial(runner, function, args, kwargs, serde, here, attempt.handler.errors)
             retry = None if options is DEFAULT_OPTIONS else retry_policy(options)
             step = Step(number, name, mode, body, contextvars.copy_context(), retry, timeout_ms)
             if mode == "process" and attempt.codec is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -72,7 +72,10 @@ class Registry:
         payloads: Payloads,
         metadata: dict[str, str] | None,
         settings: Settings,
+        errors: Iterable[type[Exception]] = (),
     ) -> Callable[[F], F]:
+        errors = tuple(errors)
+
         def decorate(function: F) -> F:
             handler = make_handler(
                 self.service_tag,
@@ -83,6 +86,7 @@ class Registry:
                 payloads=payloads,
                 metadata=metadata,
                 settings=settings,
+                errors=errors,
             )
             if handler.name in self.handlers:
                 raise RegistrationError(
@@ -142,6 +146,8 @@ class Service(Registry):
         ingress_private: bool | None = None,
         invocation_retry_policy: InvocationRetryPolicy | None = None,
         invocation_context_managers: ContextManagers | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> Callable[[F], F]:
         """Register the decorated coroutine function as a handler; its name unless `name` says otherwise.
 
@@ -161,4 +167,5 @@ class Service(Registry):
                 retry_policy=invocation_retry_policy,
                 context_managers=invocation_context_managers,
             ),
+            errors,
         )

@@ -19,7 +19,8 @@ from typing import Any, Generic, Literal, TypeVar
 from perdure.model.journal import Failure
 from perdure.model.retry import StepRetryPolicy
 from perdure.sdk.codec import Codec
-from perdure.sdk.errors import StepError, TerminalError, failure_of
+from perdure.sdk.declared_errors import Declared, failure_from
+from perdure.sdk.errors import StepError, TerminalError
 from perdure.sdk.serde import DEFAULT_SERDE, Serde, chosen, is_default, serde_for
 
 T = TypeVar("T")
@@ -129,13 +130,14 @@ async def run_async(
     kwargs: dict[str, Any],
     serde: Serde[Any],
     codec: Codec | None,
+    errors: Declared = (),
 ) -> bytes | Failure:
     try:
         value = await function(*args, **kwargs)
         data = serde.serialize(value)
         return data if codec is None else codec.encode(data)
-    except TerminalError as error:
-        return failure_of(error)
+    except Exception as error:
+        return _failure_or_raise(error, errors)
 
 
 def run_plain(
@@ -144,6 +146,7 @@ def run_plain(
     kwargs: dict[str, Any],
     serde: Serde[Any],
     codec: Codec | None,
+    errors: Declared = (),
 ) -> bytes | Failure:
     try:
         value = function(*args, **kwargs)
@@ -155,8 +158,8 @@ def run_plain(
             )
         data = serde.serialize(value)
         return data if codec is None else codec.encode(data)
-    except TerminalError as error:
-        return failure_of(error)
+    except Exception as error:
+        return _failure_or_raise(error, errors)
 
 
 def step_timeout_ms(options: RunOptions[Any], mode: str) -> int | None:
@@ -167,6 +170,15 @@ def step_timeout_ms(options: RunOptions[Any], mode: str) -> int | None:
             'Run it in a worker process with `pool="process"`, or make it `async def`.',
         )
     return _ms(options.timeout)
+
+
+def _failure_or_raise(error: Exception, errors: Declared) -> Failure:
+    """Called while `error` is handled: what is not terminal leaves the step as it is."""
+    if isinstance(error, TerminalError) or (errors and isinstance(error, errors)):
+        failure = failure_from(error, errors)
+        assert failure is not None
+        return failure
+    raise error
 
 
 def check_process_step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -70,6 +70,8 @@ class Workflow(Registry):
         ingress_private: bool | None = None,
         invocation_retry_policy: InvocationRetryPolicy | None = None,
         invocation_context_managers: ContextManagers | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> Callable[[F], F]:
         """Register the run of the workflow. Errors: RegistrationError (PD0407), also for a second one."""
         if any(handler.spec.kind is HandlerKind.RUN for handler in self.handlers.values()):
@@ -90,6 +92,7 @@ class Workflow(Registry):
                 retry_policy=invocation_retry_policy,
                 context_managers=invocation_context_managers,
             ),
+            errors,
         )
 
     def handler(
@@ -109,6 +112,8 @@ class Workflow(Registry):
         ingress_private: bool | None = None,
         invocation_retry_policy: InvocationRetryPolicy | None = None,
         invocation_context_managers: ContextManagers | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> Callable[[F], F]:
         """Register a shared handler: it runs beside the run, reads its state and completes its promises."""
         return self._decorator(
@@ -127,4 +132,5 @@ class Workflow(Registry):
                 retry_policy=invocation_retry_policy,
                 context_managers=invocation_context_managers,
             ),
+            errors,
         )
