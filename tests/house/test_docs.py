@@ -51,6 +51,31 @@ def test_python_blocks_of_the_readme_run(code: str, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+BLOCK = re.compile(r"^```(python|sh|bash|shell|console)\b ?([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+RUN_ELSEWHERE = ("clients.md", "drop-in.md", "operations.md")  # tests/client/test_docs.py, test_operations_doc.py
+PAGES = [
+    page
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    if page.name not in RUN_ELSEWHERE and BLOCK.search(page.read_text())
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
+    """`file=NAME` is written beside the others, `fragment` is not run; everything else is, in the order of the page."""
+    for language, info, code in BLOCK.findall(page.read_text()):
+        if info == "fragment":
+            continue
+        if info.startswith("file="):
+            (tmp_path / info.removeprefix("file=")).write_text(code)
+            continue
+        assert info == "", f"unknown mark {info!r}"
+        command = [sys.executable, "-c", code] if language == "python" else ["bash", "-euc", code]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, f"{code}\n{result.stderr}"
+
+
 def test_every_file_that_architecture_names_exists() -> None:
     named = re.findall(r"`(src/perdure/[\w/.]+)`", (ROOT / "ARCHITECTURE.md").read_text())
     assert named, "ARCHITECTURE.md names the files a call passes"
