@@ -45,7 +45,7 @@ class EngineSettings:
     """An attempt that waits this long leaves memory; it is replayed when there is something to do."""
     abort_timeout_ms: int = 600_000
     """How long running steps of an attempt that is to end may still take."""
-    interruptions_max: int = 10
+    interruptions_max: int = 70
     """Times the process may die under an invocation that gains nothing in between; then it is paused."""
 
     journal_retention_ms: int = DAY_MS
