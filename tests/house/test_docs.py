@@ -63,15 +63,16 @@ PAGES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
-    """`file=NAME` is written beside the others, `fragment` is not run; everything else is, in the order of the page."""
+    """In the order of the page: `file=NAME` is kept under that name for those behind it, `fragment` is not run."""
     for language, info, code in BLOCK.findall(page.read_text()):
         if info == "fragment":
             continue
-        if info.startswith("file="):
-            (tmp_path / info.removeprefix("file=")).write_text(code)
+        assert info == "" or info.startswith("file="), f"unknown mark {info!r}"
+        name = info.removeprefix("file=") or "block.py"
+        (tmp_path / name).write_text(code)
+        if info:
             continue
-        assert info == "", f"unknown mark {info!r}"
-        command = [sys.executable, "-c", code] if language == "python" else ["bash", "-euc", code]
+        command = [sys.executable, name] if language == "python" else ["bash", "-euc", code]
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert result.returncode == 0, f"{code}\n{result.stderr}"
 
