@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import functools
 import pickle
+import sys
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +20,8 @@ from perdure.model.driver import Step, Turn
 from perdure.model.journal import Completion, Failure, Run
 from perdure.model.retry import StepRetryPolicy
 from perdure.sdk.errors import StepError
+from perdure.sdk.serde import DEFAULT_SERDE
+from perdure.sdk.steps import check_process_step
 
 from .driver import ScriptedDriver, drive, replayed
 
@@ -289,3 +293,14 @@ async def test_string_annotations_and_local_types_resolve() -> None:
         return type(await ctx.run("make", namespace["make"])).__name__
 
     assert drive(handler).output == b'"UUID"'
+
+
+def test_a_function_of_a_program_without_a_file_cannot_run_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed_in() -> None: ...
+
+    typed_in.__module__, typed_in.__qualname__ = "__main__", "typed_in"
+    main = types.ModuleType("__main__")
+    vars(main)["typed_in"] = typed_in
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with pytest.raises(StepError, match="stands in no file"):
+        check_process_step(typed_in, (), {}, DEFAULT_SERDE)

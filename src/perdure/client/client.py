@@ -236,9 +236,10 @@ class Client(RestateClient):
         try:
             result = await self._transport.call(invoke)
         except CallFailed as failed:
-            if not handler.errors:
+            declared = _as_declared(failed, handler)
+            if declared is None:
                 raise
-            raise _as_declared(failed, handler) from failed
+            raise declared from failed
         return self._value(result, handler.payloads.output_serde)
 
     async def _send(
@@ -326,10 +327,10 @@ def _named(invocation: str | Sent[Any], type_hint: Any) -> tuple[Existing, Serde
     return Existing(invocation), chosen(JSON if type_hint is None else None, type_hint)
 
 
-def _as_declared(failed: CallFailed, handler: Handler) -> Exception:
+def _as_declared(failed: CallFailed, handler: Handler) -> Exception | None:
     """What the handler declared to raise, if it was that."""
     failure = Failure(failed.status_code, failed.message, failed.metadata)
-    return declared_error(failure, handler.errors) or failed
+    return declared_error(failure, handler.errors)
 
 
 def _run_of(function: Callable[..., Any]) -> Handler:

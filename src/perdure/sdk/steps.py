@@ -194,6 +194,11 @@ def check_process_step(
             f"{function!r} cannot run in a worker process: it is not a plain function at the top of a module.",
             'Move it to module level, or leave out `pool="process"`.',
         )
+    if function.__module__ == "__main__" and not hasattr(module, "__file__"):
+        raise StepError(
+            f"{function.__qualname__} cannot run in a worker process: it was typed in, and stands in no file.",
+            "Put it into a module.",
+        )
     try:
         pickle.dumps((args, kwargs))
     except Exception as error:
