@@ -114,9 +114,7 @@ class Engine(Inspection):
         service, spec = self.registry.resolve(target.service, target.handler)
         _check_target(service.kind, target)
         if len(request.body) > self.settings.body_bytes_max:
-            raise TooLarge(
-                f"the body has {len(request.body)} bytes; at most {self.settings.body_bytes_max} are taken."
-            )
+            raise TooLarge(f"the body has {len(request.body)} bytes; at most {self.settings.body_bytes_max} are taken.")
         if self.app is not None:
             self.app.validate_input(spec, target, request.content_type, request.body)
         if not self.log.accepting:
