@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -77,6 +78,8 @@ class Node:
 
     async def start(self) -> None:
         """Open the data, recover, take requests. Errors: PerdureError when the data cannot be used."""
+        if "multiprocessing" in sys.modules:
+            _refuse_in_worker()
         self._engine = Engine(self._settings, self._app)
         self._ingress = self._admin = None
         await self._engine.start()
@@ -150,6 +153,22 @@ class NodeClient(Operations, Client):
     def sync(self) -> SyncClient:
         """The same client for code that is not asynchronous. Errors: WrongThread on the node's own thread."""
         return SyncClient(self, LoopRunner(lambda: self._node.engine.loop))
+
+
+class ProgramWithoutGuard(PerdureError):
+    """A worker process imports the program, and the program starts a node while it is imported."""
+
+    code = "PD0411"
+
+
+def _refuse_in_worker() -> None:
+    from perdure.env.processes import in_worker
+
+    if in_worker():
+        raise ProgramWithoutGuard(
+            "a worker process for a step imported this program, which would start a second node.",
+            'Put what starts the node below `if __name__ == "__main__":`.',
+        )
 
 
 class InProcess:

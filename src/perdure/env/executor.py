@@ -5,9 +5,10 @@ from __future__ import annotations
 import concurrent.futures
 import os
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from perdure.env.processes import ProcessWorkers
+if TYPE_CHECKING:
+    from perdure.env.processes import ProcessWorkers
 
 T = TypeVar("T")
 
@@ -47,6 +48,8 @@ class ThreadExecutor:
 
     def submit_process(self, work: Callable[[], T], *, timeout_s: float | None) -> concurrent.futures.Future[T]:
         if self._workers is None:
+            from perdure.env.processes import ProcessWorkers  # multiprocessing: not every start should pay for it
+
             self._workers = ProcessWorkers(self._step_processes or os.cpu_count() or 1)
         return self._workers.submit(work, timeout_s)
 

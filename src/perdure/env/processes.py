@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
+WORKER_NAME = "perdure-worker"
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -187,7 +188,7 @@ class _Worker:
             if self._process is not None and self._pipe is not None and self._process.is_alive():
                 return self._process, self._pipe
             ours, theirs = _spawn.Pipe()
-            process = _spawn.Process(target=_work, args=(theirs,), name="perdure-worker", daemon=True)
+            process = _spawn.Process(target=_work, args=(theirs,), name=WORKER_NAME, daemon=True)
             process.start()
             theirs.close()
             self._process, self._pipe = process, ours
@@ -207,6 +208,11 @@ class _Worker:
         code = process.exitcode
         process.close()
         return f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+
+
+def in_worker() -> bool:
+    """Whether this process is such a worker, also while it still imports the program."""
+    return multiprocessing.current_process().name == WORKER_NAME
 
 
 def _work(pipe: Connection) -> None:
