@@ -104,7 +104,8 @@ async def test_the_results_are_the_same_and_steps_run_once(node: perdure.Node) -
         assert entered["steps"] == (6 if replays else 1)
         assert await client.service_call(native) == [0, 2, 4, 6]
         assert entered["step"] == 9
-        assert entered["native"] > 4 if replays else entered["native"] == 1
+        # How many of the parallel steps end in one batch is the machine's doing.
+        assert entered["native"] > 1 if replays else entered["native"] == 1
         assert await client.service_call(in_time) == "too late"
         await asyncio.gather(*(client.object_call(put, "a", n) for n in range(3)))
         assert sorted(await client.object_call(put, "a", 3)) == [1, 2, 3, 4]

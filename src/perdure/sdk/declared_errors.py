@@ -22,17 +22,18 @@ NAME, FIELDS = "perdure.error", "perdure.error.fields"
 _OF_TERMINAL = {"message", "status_code", "metadata"}
 
 
-def declared(errors: Iterable[type[Exception]]) -> Declared:
+def declared(errors: Iterable[object]) -> Declared:
     """Errors: RegistrationError for something else than exception classes, or two of one name."""
-    found = tuple(errors)
-    for each in found:
+    found: list[type[Exception]] = []
+    for each in errors:
         if not (isinstance(each, type) and issubclass(each, Exception)) or each is Exception:
             raise RegistrationError(
                 f"{each!r} cannot be declared as an error.", "Name classes of exceptions of your own."
             )
+        found.append(each)
     if len({each.__name__ for each in found}) < len(found):
         raise RegistrationError("Two declared errors have the same name.", "Rename one of the classes.")
-    return found
+    return tuple(found)
 
 
 def failure_from(error: BaseException, errors: Declared) -> Failure | None:
