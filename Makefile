@@ -14,7 +14,7 @@ check: setup  ## format, lint, types, import contract, fast tests (under a minut
 	@scripts/check
 
 test: setup  ## the whole suite
-	@.venv/bin/pytest -n auto -rs
+	@.venv/bin/pytest -n auto -rfEs
 
 bench: setup  ## benchmarks, beside the raw disk of the same run
 	@.venv/bin/python -m benchmarks

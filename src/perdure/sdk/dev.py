@@ -73,13 +73,17 @@ class DevWatch:
     def __init__(self) -> None:
         self._flagged: set[tuple[str, str]] = set()
         self._before: Any = None
+        self._muted = False
+        # One object for good: the interpreter holds no reference of its own to the hook that it is just calling, and
+        # crashes when another call of setprofile lets it go meanwhile.
+        self._hook = self._see
         _add_audit_hook()
 
     def begin(self) -> None:
         self._before = sys.getprofile()
         _active.append(self)
         _in_turn.add(get_ident())
-        sys.setprofile(self._see)
+        sys.setprofile(self._hook)
 
     def end(self) -> None:
         sys.setprofile(self._before)
@@ -94,20 +98,22 @@ class DevWatch:
         message = f"{what} in a handler's body gives something else on replay. Use {instead}."
         filename, _, line = where.rpartition(":")
         # Outside the turn's own hooks: warning and logging look at clocks and files themselves.
-        sys.setprofile(None)
+        self._muted = True
         _in_turn.discard(get_ident())
         try:
             _log.warning("%s: %s", where, message)
             warnings.warn_explicit(DeterminismWarning(message), DeterminismWarning, filename, int(line or 1))
         finally:
             _in_turn.add(get_ident())
-            sys.setprofile(self._see)
+            self._muted = False
 
     def flag_inline_call(self, func: Callable[..., Any]) -> None:
         name = getattr(func, "__qualname__", repr(func))
         self.flag(f"Running {name} in an executor", _STEP, sys._getframe(1))
 
     def _see(self, frame: FrameType, event: str, argument: Any) -> None:
+        if self._muted:
+            return
         if event == "c_call":
             found = _builtin(argument)
             caller: FrameType | None = frame
