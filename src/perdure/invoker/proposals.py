@@ -42,9 +42,11 @@ class Proposals:
         """Propose entries (the list is taken over); they join the last record while that may still change."""
         host = self._host
         record = self._record
+        now_ms = host.now_ms()
         size = sum(map(payload_bytes, entries))
         if (
             record is not None
+            and record.at_ms == now_ms  # a result is not dated before it was there
             and host.is_pending(self.last_lsn)
             and len(record.entries) + len(entries) <= MERGED_ENTRIES_MAX
             and self._bytes + size <= MERGED_BYTES_MAX
@@ -55,7 +57,7 @@ class Proposals:
             if awaited:
                 host.hurry()
             return
-        record = Progress(self._partition, host.now_ms(), self._row.seq, self._epoch, entries, ended)
+        record = Progress(self._partition, now_ms, self._row.seq, self._epoch, entries, ended)
         self.last_lsn = host.propose(record, awaited=awaited)
         self._record = record
         self._bytes = size

@@ -199,14 +199,15 @@ class Attempt:
     # --- one turn -----------------------------------------------------------------------------------------------------
 
     def _enter(self) -> Any:
+        entered = self.loop.enter()
         if self.watch is not None:
-            self.watch.begin()
-        return self.loop.enter()
+            self.watch.begin()  # after the collector has stopped: what it calls is not the handler's doing
+        return entered
 
     def _leave(self, entered: Any) -> None:
-        self.loop.leave(entered)
         if self.watch is not None:
             self.watch.end()
+        self.loop.leave(entered)
 
     def _run_turn(self) -> Turn:
         if self.error is not None:
