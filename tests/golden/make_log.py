@@ -13,9 +13,11 @@ from pathlib import Path
 from perdure.env.executor import ThreadExecutor
 from perdure.env.files import SystemFiles
 from perdure.log.segment_log import SegmentLog
+from perdure.model.deployment import Deployment, Pin
 from perdure.model.journal import (
     AttachInvocation,
     Awaiting,
+    AwaitTree,
     Call,
     Caller,
     ClearAllState,
@@ -32,6 +34,7 @@ from perdure.model.journal import (
     GetLazyState,
     GetLazyStateKeys,
     GetPromise,
+    IdempotentTarget,
     Input,
     InvokeRequest,
     OneWayCall,
@@ -43,6 +46,7 @@ from perdure.model.journal import (
     SetState,
     Signal,
     Sleep,
+    WorkflowTarget,
 )
 from perdure.model.records import (
     AttachMessage,
@@ -52,6 +56,7 @@ from perdure.model.records import (
     CompletionMessage,
     Deliver,
     DeliverSignal,
+    DropDeployment,
     Forget,
     Interrupted,
     Invoke,
@@ -65,6 +70,7 @@ from perdure.model.records import (
     Progress,
     Purge,
     PurgeJournal,
+    PutDeployment,
     Record,
     Restart,
     Resume,
@@ -72,11 +78,33 @@ from perdure.model.records import (
     Suspended,
     TimersFired,
 )
-from perdure.model.target import HandlerKind, Target
+from perdure.model.service import HandlerSpec, Policies, ServiceSpec
+from perdure.model.target import HandlerKind, ServiceKind, Target
 
 AT = 1_790_000_000_000
 ID, OTHER_ID = bytes(range(24)), bytes(range(100, 124))
 GREET, TICKET = Target("greeter", None, "greet"), Target("ticket", "seat-7 ü", "reserve")
+TREE = AwaitTree(2, [1], [17], [AwaitTree(1, [2], ["named"])])
+DEPLOYMENT = Deployment(
+    id="dp_1",
+    uri="http://127.0.0.1:9080/",
+    http_version="HTTP/1.1",
+    bidirectional=False,
+    max_protocol_version=7,
+    created_at_ms=AT,
+    sdk_version="restate-sdk-python/1.3.0",
+    additional_headers={"a": "b"},
+    metadata={"team": "sales"},
+    services=[
+        ServiceSpec(
+            name="ticket",
+            kind=ServiceKind.VIRTUAL_OBJECT,
+            handlers={"reserve": HandlerSpec(name="reserve", kind=HandlerKind.EXCLUSIVE)},
+        )
+    ],
+    revisions={"ticket": 3},
+    modified={"ticket": Policies(public=False)},
+)
 FAILURE = Failure(409, "cancelled", {"by": "operator"})
 
 
@@ -116,13 +144,15 @@ def entries() -> list[Entry]:
         PeekPromise(4, "paid"),
         CompletePromise(5, "paid", FAILURE),
         Sleep(6, AT + 60_000, "wait"),
-        Call(7, 8, TICKET, [], b"", "once", "call", every_option()),
-        OneWayCall(9, GREET, [("a", "b")], b"x", AT + 5, "key", "send", request()),
+        Call(7, 8, TICKET, [], b"", "once", "call", every_option(), "tenant", "gold"),
+        OneWayCall(9, GREET, [("a", "b")], b"x", AT + 5, "key", "send", request(), "tenant", "gold"),
         SendSignal(OTHER_ID, 17, b"signal"),
         SendSignal(OTHER_ID, "named", None),
         Run(10, "charge"),
         AttachInvocation(11, OTHER_ID),
+        AttachInvocation(13, OTHER_ID, "attach", IdempotentTarget(TICKET, "once", "tenant")),
         GetInvocationOutput(12, OTHER_ID),
+        GetInvocationOutput(14, OTHER_ID, "", WorkflowTarget("sale", "7")),
         CompleteAwakeable("sign_1AAAA", b"yes"),
         Completion(1, CompletionCode.LAZY_STATE, b"1"),
         Completion(2, CompletionCode.LAZY_STATE_KEYS, ["a", "b"]),
@@ -148,15 +178,22 @@ def batches() -> list[list[Record]]:
         [Lead(0, AT, 1), Lead(1, AT, 1)],
         [Invoke(0, AT + 1, request())],
         [Invoke(0, AT + 2, every_option())],
-        [Progress(0, AT + 3, 1, 1, everything[:-1]), Progress(0, AT + 3, 1, 1, everything[-1:], True)],
+        [Progress(0, AT + 3, 1, 1, everything[:-1]), Progress(0, AT + 3, 1, 1, everything[-1:], True, Pin("dp_1", 7))],
         [AttemptFailed(0, AT + 4, 1, 1, error, AT + 500), AttemptFailed(0, AT + 4, 1, 2, error, None, "kill", False)],
-        [Suspended(0, AT + 5, 1, 2, Awaiting([1, 2], [17, "named"]), 4), Interrupted(0, AT + 5, 2, 1, AT + 9)],
+        [Suspended(0, AT + 5, 1, 2, Awaiting([1, 2], [17, "named"], TREE), 4), Interrupted(0, AT + 5, 2, 1, AT + 9)],
         [TimersFired(0, AT + 6, [(AT, 1, 6), (AT, 2, 0)]), DeliverSignal(1, AT + 6, ID, 17, b"approved")],
         [Deliver(1, AT + 7, 0, number, message) for number, message in enumerate(messages, 1)],
         [OutboxDelivered(0, AT + 8, 1, 5), Forget(0, AT + 9, [1, 2, 3])],
-        [Kill(0, AT + 9, ID), Cancel(0, AT + 9, ID), Resume(0, AT + 9, ID), Pause(0, AT + 9, ID), Purge(0, AT + 9, ID)],
-        [PurgeJournal(0, AT + 10, ID), Restart(0, AT + 10, ID, OTHER_ID, 7, 3, 1000, 500, "dp_1")],
+        [
+            Kill(0, AT + 9, ID),
+            Cancel(0, AT + 9, ID),
+            Resume(0, AT + 9, ID, "dp_2"),
+            Pause(0, AT + 9, ID),
+            Purge(0, AT + 9, ID),
+        ],
+        [PurgeJournal(0, AT + 10, ID), Restart(0, AT + 10, ID, OTHER_ID, 7, 3, 1000, 500, "dp_1", 6)],
         [ModifyState(1, AT + 11, "ticket", "seat-7 ü", {"held": b"1"}, "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU")],
+        [PutDeployment(0, AT + 12, DEPLOYMENT), DropDeployment(0, AT + 12, "dp_0")],
     ]
 
 

@@ -44,6 +44,8 @@ def show_action(action: a.Action, names: Names) -> str:
             return f"completed {names.name_of(action.invocation_id)} {show_result(action.result)}{stored}"
         case a.Controlled():
             return f"outcome {action.outcome.value}"
+        case a.DeploymentChanged():
+            return f"deployment {action.id} " + ("gone" if action.deployment is None else action.deployment.uri)
         case _:
             assert_never(action)
 
@@ -60,6 +62,9 @@ def facts(world: World, names: Names, keys: set[tuple[str, str]], promises: set[
             _invocation(found, tables, row, names)
         for service, key in sorted(keys):
             _key(found, tables, service, key, promises, names)
+        for deployment in tables.deployments().values():
+            at = " ".join(f"{name} revision {revision}" for name, revision in deployment.revisions.items())
+            found[f"deployment {deployment.id}"] = f"{deployment.uri} {at}"
         for timer in tables.timers_after((0, 0, 0), 1000):
             found[f"timer {_timer(timer, partition, names)}"] = ""
         _partition(found, world, partition, names)
@@ -90,6 +95,8 @@ def _row(row: Invocation, names: Names) -> list[str]:
     parts = [row.status.name.lower()]
     if row.epoch:
         parts.append(f"epoch {row.epoch}")
+    if row.protocol_version is not None:
+        parts.append(f"pinned to {row.deployment} with protocol {row.protocol_version}")
     if row.retry_at_ms:
         parts.append(f"next attempt at {row.retry_at_ms}")
     if row.awaiting is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from perdure.model import journal as j
 from perdure.model import records as r
+from perdure.model.deployment import Deployment, Pin
 from perdure.model.ids import partition_key
 from perdure.partition.actions import Action
 from perdure.store.rows import Status
@@ -110,8 +111,12 @@ class Script:
         return r.Invoke(self.names.home_of(name), self.now_ms, request)
 
     def _progress(self, rest: list[str]) -> r.Record:
-        """`progress NAME EPOCH: entry; entry; …`; with `end` as the last, the one before is its output."""
+        """`progress NAME EPOCH [on DEPLOYMENT VERSION]: entry; …`; with `end` as the last, the one before is its output."""
         name, epoch = rest[0], int(rest[1].rstrip(":"))
+        pin = None
+        if rest[2:3] == ["on"]:
+            pin = Pin(rest[3], int(rest[4].rstrip(":")))
+            rest = rest[3:]
         self._meet("progress", name)
         home, seq = self.names.home_of(name), self.names.seq_of(name)
         entries: list[j.Entry] = []
@@ -124,7 +129,7 @@ class Script:
             if isinstance(entry, j.GetPromise | j.PeekPromise | j.CompletePromise):
                 self._promises.add(entry.key)
             entries.append(entry)
-        return r.Progress(home, self.now_ms, seq, epoch, entries, ended)
+        return r.Progress(home, self.now_ms, seq, epoch, entries, ended, pin)
 
     def _attempt_failed(self, words: Words) -> r.Record:
         """`attempt-failed NAME EPOCH "why" retry MS | pause | kill`; options `uncounted=yes step=ID code=N`."""
@@ -195,6 +200,15 @@ class Script:
         rest = words.rest()
         state = {rest[at]: json.loads(rest[at + 1]).encode() for at in range(0, len(rest), 2)}
         return r.ModifyState(0, self.now_ms, service, key, state, words.options.get("version"))
+
+    def _put_deployment(self, words: Words) -> r.Record:
+        """`put-deployment ID URI Service=REVISION…`"""
+        deployment_id, uri = words.next(), words.next()
+        revisions = {name: int(number) for name, number in words.options.items()}
+        return r.PutDeployment(0, self.now_ms, Deployment(id=deployment_id, uri=uri, revisions=revisions))
+
+    def _drop_deployment(self, words: Words) -> r.Record:
+        return r.DropDeployment(0, self.now_ms, words.next())
 
     def _deliver(self, words: Words) -> r.Record:
         """`deliver 0->1 #2`: the message that stands, or stood, in the outbox of 0."""

@@ -44,16 +44,14 @@ class CommandRefused(Exception):
         self.park = park
 
 
-def admit(
-    command: j.Command, host: Host, spec: HandlerSpec, key: tuple[int, int], row: Invocation, deployment: str
-) -> None:
+def admit(command: j.Command, host: Host, spec: HandlerSpec, key: tuple[int, int], row: Invocation) -> None:
     """Check a command of the attempt of `row`, which runs `spec` under `key` (partition, seq). Errors: CommandRefused."""
     kind = type(command)
     field = _PAYLOAD.get(kind)
     if field is not None:
         _check_size(command, getattr(command, field))
     if kind is j.Call or kind is j.OneWayCall:
-        _resolve(cast("j.Call | j.OneWayCall", command), host, key, row, deployment)
+        _resolve(cast("j.Call | j.OneWayCall", command), host, key, row)
     elif kind is j.Sleep:
         sleep = cast(j.Sleep, command)
         sleep.wake_at_ms = min(sleep.wake_at_ms, TIMER_AT_MS_MAX)
@@ -68,9 +66,7 @@ def _check_size(command: j.Command, payload: object) -> None:
         raise CommandRefused(AttemptError(413, text, doc_code="RT0003"), park=True)
 
 
-def _resolve(
-    command: j.Call | j.OneWayCall, host: Host, key: tuple[int, int], row: Invocation, deployment: str
-) -> None:
+def _resolve(command: j.Call | j.OneWayCall, host: Host, key: tuple[int, int], row: Invocation) -> None:
     target = command.target
     try:
         service, spec = host.resolve(target.service, target.handler)
@@ -97,7 +93,7 @@ def _resolve(
         caller=caller,
         at_ms=host.now_ms(),
         random=host.random,
-        deployment=deployment,
+        deployment=host.accepted_by(target.service),
         traceparent=row.traceparent,
         tracestate=row.tracestate,
     )

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from perdure.env.executor import Executor
 from perdure.env.random import Random
+from perdure.model.deployment import Deployment
 from perdure.model.records import Record
 from perdure.model.service import HandlerSpec, ServiceSpec
 from perdure.store.rows import Invocation, JournalChunk
@@ -19,6 +20,8 @@ class Host(Protocol):
     partitions: int
     may_start_steps: bool
     """False while the node stops."""
+    ingress_url: str | None
+    """Where the outside reaches the ingress, without a slash at the end."""
 
     def now_ms(self) -> int:
         """Unix time in ms, never going back: the `at_ms` of what is proposed now."""
@@ -41,6 +44,17 @@ class Host(Protocol):
 
     def resolve(self, service: str, handler: str) -> tuple[ServiceSpec, HandlerSpec]:
         """Errors: ServiceNotFound, HandlerNotFound."""
+        ...
+
+    def place(self, row: Invocation) -> tuple[HandlerSpec, Deployment | None]:
+        """Where the next attempt of this invocation runs: None = in this process.
+
+        Errors: ServiceNotFound, HandlerNotFound, DeploymentNotFound.
+        """
+        ...
+
+    def accepted_by(self, service: str) -> str | None:
+        """The identity of the code in this process that takes new invocations of the service; None: it is elsewhere."""
         ...
 
     def invocation(self, partition: int, seq: int) -> Invocation | None: ...

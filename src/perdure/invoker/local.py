@@ -176,7 +176,7 @@ class LocalAttempt:
         if self._journal_length >= JOURNAL_ENTRIES_MAX:
             raise self._end_with(TOO_LONG, park=True)
         try:
-            admit(command, self._host, self._spec, self.key, self._row, self._app.identity)
+            admit(command, self._host, self._spec, self.key, self._row)
         except CommandRefused as refused:
             raise self._end_with(refused.error, park=refused.park) from refused
 
@@ -401,6 +401,12 @@ class LocalAttempt:
         self._proposals.failed(error, retry_after_ms=retry_after_ms, park=park, counted=not self._bounded)
         self._finish()
         self._steps.cancel()
+
+    def awaiting(self) -> j.Awaiting | None:
+        """What the handler waits for; None while it does something else."""
+        if self.author is None or not (self.idle_since or self.busy):
+            return None
+        return self.author.awaiting()
 
     def may_suspend(self) -> bool:
         """True when the handler waits and dropping the attempt would lose nothing."""

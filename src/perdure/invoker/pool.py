@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
+from perdure.invoker.attempt import Attempt, Key
 from perdure.invoker.local import LocalAttempt
 from perdure.invoker.proposals import Proposals
 from perdure.model.driver import App, AttemptStart
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from perdure.invoker.host import Host
     from perdure.partition.actions import AbortAttempt, Notify, StartAttempt
     from perdure.store.rows import Invocation
-
-Key = tuple[int, int]
 
 _GONE = HandlerSpec(name="", kind=HandlerKind.PLAIN)
 """The policy of a handler that is no longer there."""
@@ -51,16 +50,16 @@ class AttemptPool:
         self._app = app
         self._attempts_max = attempts_max
         self._always_replay = always_replay
-        self._attempts: dict[Key, LocalAttempt] = {}
-        self._idle: OrderedDict[Key, LocalAttempt] = OrderedDict()
+        self._attempts: dict[Key, Attempt] = {}
+        self._idle: OrderedDict[Key, Attempt] = OrderedDict()
         self._idle_bytes_max = idle_bytes_max
         self._idle_bytes: dict[Key, int] = {}
         self.idle_bytes = 0
         """About what the attempts that only wait take in memory."""
         self._queue: deque[tuple[int, int, int]] = deque()
-        self._ready: dict[Key, LocalAttempt] = {}
-        self._drowsy: list[LocalAttempt] = []
-        self._lagging: list[LocalAttempt] = []
+        self._ready: dict[Key, Attempt] = {}
+        self._drowsy: list[Attempt] = []
+        self._lagging: list[Attempt] = []
         self.accepting = True
         """False while the node stops: no attempt starts."""
         self.throttled = False
@@ -87,9 +86,7 @@ class AttemptPool:
     def awaiting(self, partition: int, seq: int) -> Awaiting | None:
         """What the attempt of this invocation waits for, if it is in memory and waits."""
         attempt = self._attempts.get((partition, seq))
-        if attempt is None or attempt.over or attempt.author is None or not (attempt.idle_since or attempt.busy):
-            return None
-        return attempt.author.awaiting()
+        return None if attempt is None or attempt.over else attempt.awaiting()
 
     # --- what the state machine asks ------------------------------------------------------------------------------------
 
@@ -150,23 +147,23 @@ class AttemptPool:
                 self._pump(attempt)
         return started
 
-    def _load(self, partition: int, seq: int, epoch: int) -> LocalAttempt | None:
+    def _load(self, partition: int, seq: int, epoch: int) -> Attempt | None:
         host = self._host
         row = host.invocation(partition, seq)
         if row is None or row.epoch != epoch or row.status is not Status.INVOKED or row.retry_at_ms:
             return None  # taken back while it waited for its place
-        if self._app is None:
-            return None
         try:
-            _, spec = host.resolve(row.target.service, row.target.handler)
+            spec, deployment = host.place(row)
         except PerdureError as gone:
             error = AttemptError(404, gone.what, doc_code="RT0011")
             Proposals(host, _GONE, partition, row).failed(error, retry_after_ms=None, park=False, counted=True)
             return None
+        if deployment is not None or self._app is None:
+            return None
         start = attempt_start(host, spec, partition, row)
         return LocalAttempt(host, self._app, spec, partition, row, start, self._forget, self._lags)
 
-    def _pump(self, attempt: LocalAttempt) -> None:
+    def _pump(self, attempt: Attempt) -> None:
         attempt.pump()
         if attempt.over:
             return
@@ -186,7 +183,7 @@ class AttemptPool:
         if self._idle.pop(key, None) is not None:
             self.idle_bytes -= self._idle_bytes.pop(key)
 
-    def _lags(self, attempt: LocalAttempt) -> None:
+    def _lags(self, attempt: Attempt) -> None:
         """The attempt holds commands back until a step's result; they go to the log after a few milliseconds at the latest."""
         if not self._lagging:
             self._host.loop.call_later(BATCH_LINGER_MS / 1000, self._flush_lagging)
@@ -197,7 +194,7 @@ class AttemptPool:
         for attempt in lagging:
             attempt.flush_lagging()
 
-    def _forget(self, attempt: LocalAttempt) -> None:
+    def _forget(self, attempt: Attempt) -> None:
         if self._attempts.get(attempt.key) is attempt:
             del self._attempts[attempt.key]
             self._not_idle(attempt.key)
@@ -225,8 +222,8 @@ class AttemptPool:
             if not attempt.may_suspend():
                 self._drowsy.append(attempt)
                 continue
-            assert attempt.author is not None
-            awaiting = attempt.author.awaiting()
+            awaiting = attempt.awaiting()
+            assert awaiting is not None
             if not awaiting.signals and all(completion in attempt.sleeps for completion in awaiting.completions):
                 attempt.suspend()
 
@@ -254,7 +251,7 @@ class AttemptPool:
         for attempt in self._idle.values():
             if attempt.may_suspend():
                 attempt.suspend()
-                return True
+                return attempt.over
         return False
 
     def close(self) -> None:
@@ -284,4 +281,5 @@ def attempt_start(host: Host, spec: HandlerSpec, partition: int, row: Invocation
         scope=row.scope,
         limit_key=row.limit_key,
         failures=row.failures,
+        ingress_url=host.ingress_url,
     )

@@ -80,6 +80,8 @@ class AttemptStart:
     failures: int = 0
     """Failed attempts since an entry was last gained."""
     attempt_headers: Mapping[str, str] = field(default_factory=dict)
+    ingress_url: str | None = None
+    """Where the outside reaches the ingress now, without a slash at the end; None: not known. Not recorded."""
 
 
 class Step(msgspec.Struct):

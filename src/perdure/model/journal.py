@@ -173,6 +173,8 @@ class Call(_Entry, tag=0x040D):
     name: str = ""
     request: InvokeRequest | None = None
     """Filled by the invoker when the command is issued, without the headers and body that stand here; not compared."""
+    scope: str | None = None
+    limit_key: str | None = None
 
 
 class OneWayCall(_Entry, tag=0x040E):
@@ -184,6 +186,8 @@ class OneWayCall(_Entry, tag=0x040E):
     idempotency_key: str | None = None
     name: str = ""
     request: InvokeRequest | None = None
+    scope: str | None = None
+    limit_key: str | None = None
 
 
 class SendSignal(_Entry, tag=0x0410):
@@ -200,9 +204,16 @@ class Run(_Entry, tag=0x0411):
     name: str = ""
 
 
-class IdempotentTarget(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class IdempotentTarget(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     target: Target
     idempotency_key: str
+    scope: str | None = None
+
+
+class WorkflowTarget(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
+    name: str
+    key: str
+    scope: str | None = None
 
 
 class AttachInvocation(_Entry, tag=0x0412):
@@ -211,12 +222,15 @@ class AttachInvocation(_Entry, tag=0x0412):
     completion_id: int
     invocation_id: bytes
     name: str = ""
+    asked: IdempotentTarget | WorkflowTarget | None = None
+    """How a remote SDK named it, for the replay there; None: by its id."""
 
 
 class GetInvocationOutput(_Entry, tag=0x0413):
     completion_id: int
     invocation_id: bytes
     name: str = ""
+    asked: IdempotentTarget | WorkflowTarget | None = None
 
 
 class CompleteAwakeable(_Entry, tag=0x0414):
@@ -288,8 +302,30 @@ Notification: TypeAlias = Completion | Signal
 Entry: TypeAlias = Command | Notification
 
 
+class Combinator(enum.IntEnum):
+    """When a node of an await tree is done (the numbers are the service protocol's)."""
+
+    UNKNOWN = 0
+    """As FIRST_COMPLETED."""
+    FIRST_COMPLETED = 1
+    ALL_COMPLETED = 2
+    FIRST_SUCCEEDED_OR_ALL_FAILED = 3
+    ALL_SUCCEEDED_OR_FIRST_FAILED = 4
+
+
+class AwaitTree(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Futures of a handler and how they are combined."""
+
+    combinator: int
+    completions: list[int] = []
+    signals: list[int | str] = []
+    nested: list[AwaitTree] = []
+
+
 class Awaiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What would let a quiescent handler go on: any one of these completions or signals (cancel always counts too)."""
 
     completions: list[int]
     signals: list[int | str]
+    tree: AwaitTree | None = None
+    """Narrower than the lists, which name its leaves: it goes on only when the tree is done (or at a cancellation)."""

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from perdure.model.deployment import Deployment, Pin
 from perdure.model.journal import Awaiting, Caller, Completion, Entry, InvokeRequest, Result
 
 
@@ -43,6 +44,8 @@ class Progress(_Record, tag=3):
     epoch: int
     entries: list[Entry]
     ended: bool = False
+    pin: Pin | None = None
+    """With the first entries of an attempt elsewhere: where the invocation stays from now on."""
 
 
 class AttemptError(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -182,6 +185,8 @@ class Resume(_Record, tag=14):
     """Start a paused, suspended or backing-off invocation now."""
 
     invocation_id: bytes
+    deployment: str | None = None
+    """Where a pinned invocation is pinned to from now on; None: where it was."""
 
 
 class Pause(_Record, tag=15):
@@ -216,6 +221,8 @@ class Restart(_Record, tag=18):
     completion_retention_ms: int
     journal_retention_ms: int
     deployment: str | None = None
+    protocol_version: int | None = None
+    """With a copied prefix of a journal that was made elsewhere: pinned with `deployment`."""
 
 
 class ModifyState(_Record, tag=19):
@@ -226,6 +233,18 @@ class ModifyState(_Record, tag=19):
     new_state: dict[str, bytes]
     version: str | None = None
     """The state must have this version (`model.state_version`) when the turn comes; otherwise nothing is changed."""
+
+
+class PutDeployment(_Record, tag=20):
+    """A deployment as it stands from now on; in partition 0. Whoever proposes has asked it what it serves."""
+
+    deployment: Deployment
+
+
+class DropDeployment(_Record, tag=21):
+    """The deployment is gone; invocations that are pinned to it cannot go on until it is registered again."""
+
+    id: str
 
 
 Record: TypeAlias = (
@@ -248,4 +267,6 @@ Record: TypeAlias = (
     | PurgeJournal
     | Restart
     | ModifyState
+    | PutDeployment
+    | DropDeployment
 )

@@ -105,7 +105,7 @@ class Control(Core):
                 max(-1, min(from_index, 1 << 62)),
                 spec.completion_retention_ms(idempotent=False),
                 spec.journal_retention_ms,
-                None if self.app is None else self.app.identity,
+                self.registry.accepted_by(service.name),
             )
         )
         return new_id

@@ -22,6 +22,7 @@ from perdure.log.errors import RecordRefused
 from perdure.log.log import Log
 from perdure.log.memory import MemoryLog
 from perdure.log.segment_log import SegmentLog
+from perdure.model.deployment import Deployment
 from perdure.model.driver import App
 from perdure.model.errors import PerdureError
 from perdure.model.limits import TIMERS_IN_MEMORY_MAX
@@ -73,7 +74,7 @@ class Core:
     ) -> None:
         self.settings = settings
         self.app = app
-        self.registry = Registry(() if app is None else app.services(), settings)
+        self.registry = Registry((), settings) if app is None else Registry(app.services(), settings, app.identity)
         self.phase = Phase.STARTING
         self.callers = Callers()
         self.room = asyncio.Event()
@@ -87,6 +88,8 @@ class Core:
         self.executor: Executor = executor or ThreadExecutor(settings.step_threads, settings.step_processes)
         self.partitions = 1
         self.may_start_steps = True
+        self.ingress_url = settings.ingress_url
+        """Set by whoever opens the port, where the settings do not name it."""
         self._now_ms = 0
         self._ahead_ms = 0
         self._released = False
@@ -106,6 +109,8 @@ class Core:
             await self._open()
             recovered = Recovered()
             await replay(self, recovered)
+            for deployment in self.store.tables[0].deployments().values():
+                self.registry.changed(deployment.id, deployment)
             self._now_ms = max([self._now_ms, *(tables.meta.now_ms for tables in self.store.tables)])
             take_up(self, recovered)
         except BaseException as error:
@@ -315,6 +320,12 @@ class Core:
 
     def resolve(self, service: str, handler: str) -> tuple[ServiceSpec, HandlerSpec]:
         return self.registry.resolve(service, handler)
+
+    def place(self, row: Invocation) -> tuple[HandlerSpec, Deployment | None]:
+        return self.registry.place(row)
+
+    def accepted_by(self, service: str) -> str | None:
+        return self.registry.accepted_by(service)
 
     def invocation(self, partition: int, seq: int) -> Invocation | None:
         return self.store.tables[partition].invocation(seq)

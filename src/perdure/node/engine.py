@@ -115,7 +115,7 @@ class Engine(Inspection):
         _check_target(service.kind, target)
         if len(request.body) > self.settings.body_bytes_max:
             raise TooLarge(f"the body has {len(request.body)} bytes; at most {self.settings.body_bytes_max} are taken.")
-        if self.app is not None:
+        if self.app is not None and self.registry.deployment_of(target.service) is None:
             self.app.validate_input(spec, target, request.content_type, request.body)
         if not self.log.accepting:
             raise DiskFull(
@@ -136,7 +136,7 @@ class Engine(Inspection):
             caller=None,
             at_ms=now_ms,
             random=self.random,
-            deployment=None if self.app is None else self.app.identity,
+            deployment=self.registry.accepted_by(target.service),
             traceparent=request.traceparent,
             tracestate=request.tracestate,
         )

@@ -32,6 +32,17 @@ class HandlerNotFound(NodeError):
         )
 
 
+class DeploymentNotFound(NodeError):
+    code = "PD0320"
+    status = 404
+
+    def __init__(self, deployment_id: str) -> None:
+        super().__init__(
+            f"the deployment '{deployment_id}' is not registered.",
+            "List the deployments to see what is; register it again if invocations are pinned to it.",
+        )
+
+
 class InvocationNotFound(NodeError):
     code = "PD0303"
     status = 404

@@ -37,6 +37,7 @@ class Performer:
             a.Accepted: _nothing,
             a.Completed: self._completed,
             a.Controlled: _nothing,
+            a.DeploymentChanged: lambda action: engine.registry.changed(action.id, action.deployment),
         }
 
     def replay(self, record: Record) -> None:

@@ -1,4 +1,9 @@
-"""Which services there are, and the policies that apply to each handler: what its author chose, else the node's settings."""
+"""Which services there are, where they run, and the policies that apply to each handler.
+
+A service runs in this process (the node's own app) or in a remote deployment; of several deployments that have it, the one
+with the highest revision takes new invocations. A policy is what an operator has set, else what the handler's author
+chose, else the node's setting.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,18 @@ from collections.abc import Sequence
 
 import msgspec
 
-from perdure.model.service import HandlerSpec, ServiceSpec
+from perdure.model.deployment import Deployment
+from perdure.model.service import HandlerSpec, Policies, ServiceSpec
 from perdure.model.target import HandlerKind
-from perdure.node.errors import HandlerNotFound, ServiceNotFound
+from perdure.node.errors import DeploymentNotFound, HandlerNotFound, ServiceNotFound
 from perdure.node.settings import EngineSettings
+from perdure.store.rows import Invocation
 
 
 class Registry:
-    def __init__(self, services: Sequence[ServiceSpec], settings: EngineSettings) -> None:
+    """`services`: those of this process, whose code has this `identity`; no deployment takes them over."""
+
+    def __init__(self, services: Sequence[ServiceSpec], settings: EngineSettings, identity: str | None = None) -> None:
         self._defaults = HandlerSpec(
             name="",
             kind=HandlerKind.PLAIN,
@@ -24,11 +33,19 @@ class Registry:
             workflow_completion_retention_ms=settings.workflow_completion_retention_ms,
             retry=settings.default_retry,
         )
-        self._services = {service.name: self._resolved(service) for service in services}
+        self._identity = identity
+        self._local = {service.name: self._resolved(service, Policies()) for service in services}
+        self._deployments: dict[str, Deployment] = {}
+        self._remote: dict[str, dict[str, ServiceSpec]] = {}
+        """By deployment: its services, resolved."""
+        self._latest: dict[str, Deployment] = {}
+        """By service: the deployment that takes its new invocations."""
+
+    # --- what runs where ----------------------------------------------------------------------------------------------------
 
     def resolve(self, service: str, handler: str) -> tuple[ServiceSpec, HandlerSpec]:
-        """Errors: ServiceNotFound, HandlerNotFound."""
-        spec = self._services.get(service)
+        """Where new invocations go. Errors: ServiceNotFound, HandlerNotFound."""
+        spec = self._service(service)
         if spec is None:
             raise ServiceNotFound(service)
         found = spec.handlers.get(handler)
@@ -36,13 +53,88 @@ class Registry:
             raise HandlerNotFound(service, handler)
         return spec, found
 
+    def place(self, row: Invocation) -> tuple[HandlerSpec, Deployment | None]:
+        """Where the next attempt of this invocation runs: None = in this process.
+
+        Errors: ServiceNotFound, HandlerNotFound, DeploymentNotFound.
+        """
+        service, handler = row.target.service, row.target.handler
+        if row.protocol_version is None:
+            _, spec = self.resolve(service, handler)
+            return spec, self.deployment_of(service)
+        deployment = self._deployments.get(row.deployment or "")
+        if deployment is None:
+            raise DeploymentNotFound(row.deployment or "")
+        found = self._remote[deployment.id].get(service)
+        if found is None or handler not in found.handlers:
+            raise HandlerNotFound(service, handler)
+        return found.handlers[handler], deployment
+
     def services(self) -> list[ServiceSpec]:
-        return sorted(self._services.values(), key=lambda service: service.name)
+        """At their latest revisions, by name."""
+        names = {*self._local, *self._latest}
+        return [spec for name in sorted(names) if (spec := self._service(name)) is not None]
+
+    def deployment_of(self, service: str) -> Deployment | None:
+        """The deployment that takes new invocations of the service; None: this process, or nobody."""
+        return None if service in self._local else self._latest.get(service)
+
+    def accepted_by(self, service: str) -> str | None:
+        """The identity of the code in this process that takes new invocations of the service; None: it is elsewhere."""
+        return self._identity if service in self._local else None
+
+    def is_local(self, service: str) -> bool:
+        return service in self._local
+
+    def _service(self, name: str) -> ServiceSpec | None:
+        local = self._local.get(name)
+        if local is not None:
+            return local
+        deployment = self._latest.get(name)
+        return None if deployment is None else self._remote[deployment.id][name]
+
+    # --- deployments --------------------------------------------------------------------------------------------------------
+
+    def deployments(self) -> list[Deployment]:
+        """The remote ones, in the order of their registration."""
+        return sorted(self._deployments.values(), key=lambda deployment: (deployment.created_at_ms, deployment.id))
+
+    def deployment(self, deployment_id: str) -> Deployment:
+        """Errors: DeploymentNotFound."""
+        found = self._deployments.get(deployment_id)
+        if found is None:
+            raise DeploymentNotFound(deployment_id)
+        return found
+
+    def changed(self, deployment_id: str, deployment: Deployment | None) -> None:
+        """The tables say so: a deployment stands anew, or no longer."""
+        if deployment is None:
+            self._deployments.pop(deployment_id, None)
+            self._remote.pop(deployment_id, None)
+        else:
+            self._deployments[deployment_id] = deployment
+            self._remote[deployment_id] = {
+                service.name: self._resolved(service, deployment.modified.get(service.name, Policies()))
+                for service in deployment.services
+            }
+        latest: dict[str, Deployment] = {}
+        for candidate in self._deployments.values():
+            for name, revision in candidate.revisions.items():
+                if name not in latest or revision > latest[name].revisions[name]:
+                    latest[name] = candidate
+        self._latest = latest
+
+    # --- policies -----------------------------------------------------------------------------------------------------------
 
     def policies(self, service: ServiceSpec) -> HandlerSpec:
         """Those of a handler of `service` that chooses none itself."""
         return msgspec.structs.replace(self._defaults, chosen=service.chosen).resolved(self._defaults)
 
-    def _resolved(self, service: ServiceSpec) -> ServiceSpec:
-        handlers = {name: spec.resolved(self._defaults) for name, spec in service.handlers.items()}
-        return msgspec.structs.replace(service, handlers=handlers)
+    def _resolved(self, service: ServiceSpec, modified: Policies) -> ServiceSpec:
+        handlers = {
+            name: msgspec.structs.replace(spec, chosen=modified.before(spec.chosen)).resolved(self._defaults)
+            for name, spec in service.handlers.items()
+        }
+        chosen = modified.before(service.chosen)
+        public = service.public if chosen.public is None else chosen.public
+        return msgspec.structs.replace(service, handlers=handlers, chosen=chosen, public=public)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from perdure.model.deployment import Deployment
 from perdure.model.journal import Notification, Result
 from perdure.model.records import Message
 from perdure.store.rows import Timer
@@ -111,6 +112,22 @@ class Controlled(_Action, frozen=True, gc=False):
     outcome: Control
 
 
+class DeploymentChanged(_Action, frozen=True, gc=False):
+    """A deployment stands anew, or (None) no longer."""
+
+    id: str
+    deployment: Deployment | None
+
+
 Action: TypeAlias = (
-    StartAttempt | Notify | AbortAttempt | ArmTimer | Forward | Delivered | Accepted | Completed | Controlled
+    StartAttempt
+    | Notify
+    | AbortAttempt
+    | ArmTimer
+    | Forward
+    | Delivered
+    | Accepted
+    | Completed
+    | Controlled
+    | DeploymentChanged
 )

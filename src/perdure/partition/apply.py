@@ -13,6 +13,7 @@ from perdure.partition.messages import drain
 from perdure.partition.transitions.attempts import attempt_failed, interrupted, suspended
 from perdure.partition.transitions.control import cancel, kill, pause, purge, purge_journal, resume
 from perdure.partition.transitions.delivery import deliver, outbox_delivered
+from perdure.partition.transitions.deployments import drop_deployment, put_deployment
 from perdure.partition.transitions.forget import forget
 from perdure.partition.transitions.invoke import invoke
 from perdure.partition.transitions.lead import lead
@@ -45,6 +46,8 @@ TRANSITIONS: Mapping[type[Record], Callable[[Work, Any], None]] = MappingProxyTy
         records.PurgeJournal: purge_journal,
         records.Restart: restart,
         records.ModifyState: modify_state,
+        records.PutDeployment: put_deployment,
+        records.DropDeployment: drop_deployment,
     }
 )
 

@@ -158,7 +158,7 @@ def _touched(record: r.Record, tables: Tables) -> list[int]:
             found = tables.find(record.new_id)
         case r.Deliver():
             found = _told(record.message, tables)
-        case r.Lead() | r.OutboxDelivered() | r.ModifyState():
+        case r.Lead() | r.OutboxDelivered() | r.ModifyState() | r.PutDeployment() | r.DropDeployment():
             return []
         case _:
             assert_never(record)

@@ -11,6 +11,7 @@ from typing import Generic, TypeAlias, TypeVar, cast
 
 import msgspec
 
+from perdure.model.deployment import Deployment
 from perdure.model.records import Message
 from perdure.store.errors import RowCorrupt
 from perdure.store.rows import Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Timer
@@ -70,5 +71,6 @@ decode_chunk: RowDecoder[JournalChunk] = RowDecoder("journal", JournalChunk)
 decode_key_queue: RowDecoder[KeyQueue] = RowDecoder("key_queue", KeyQueue)
 decode_timer: RowDecoder[Timer] = RowDecoder("timer", Timer)
 decode_message: RowDecoder[Message] = RowDecoder("outbox", Message)
+decode_deployment: RowDecoder[Deployment] = RowDecoder("deployment", Deployment)
 decode_promise: RowDecoder[Promise] = RowDecoder("promise", Promise)
 decode_meta: RowDecoder[PartitionMeta] = RowDecoder("partition_meta", PartitionMeta)

@@ -11,6 +11,7 @@ from typing import TypeAlias, cast
 
 import apsw
 
+from perdure.model.deployment import Deployment
 from perdure.model.records import Message
 from perdure.store.codec import (
     Value,
@@ -18,6 +19,7 @@ from perdure.store.codec import (
     checked_number,
     corrupt,
     decode_chunk,
+    decode_deployment,
     decode_invocation,
     decode_key_queue,
     decode_message,
@@ -176,6 +178,14 @@ class Database:
 
     def outbox_targets(self) -> list[int]:
         return self._integers("SELECT DISTINCT target FROM outbox WHERE partition = ?")
+
+    # --- deployments ------------------------------------------------------------------------------------------------------
+
+    def deployments(self) -> dict[str, Deployment]:
+        found: dict[str, Deployment] = {}
+        for blob, crc, deployment_id in self._rows("SELECT row, crc, id FROM deployment WHERE partition = ?"):
+            found[cast(str, deployment_id)] = decode_deployment(blob, crc, (self._partition, cast(str, deployment_id)))
+        return found
 
     # --- statements -------------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,8 @@ def _content(tables: Tables) -> Iterator[object]:
     yield "meta", tables.meta
     yield from _invocations(tables)
     yield from _keys(tables)
+    for deployment in tables.deployments().values():
+        yield "deployment", deployment
     after = (0, 0, 0)
     while timers := tables.timers_after(after, 1000):
         for timer in timers:

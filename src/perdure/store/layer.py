@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Container, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from perdure.model.deployment import Deployment
 from perdure.model.records import Message
 from perdure.store.rows import Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Timer
 
@@ -26,6 +27,7 @@ class Layer:
 
     __slots__ = (
         "chunks",
+        "deployments",
         "dropped_journals",
         "fresh",
         "ids",
@@ -54,6 +56,7 @@ class Layer:
         self.timers = TimerLayer()
         self.outboxes: dict[int, OutboxLayer] = {}
         self.promises: dict[ObjectKey, Overlay[Promise]] = {}
+        self.deployments: dict[str, Deployment | None] = {}
 
     def entries(self) -> int:
         """How many rows and tombstones it holds."""
@@ -67,6 +70,7 @@ class Layer:
             + len(self.timers.rows)
             + sum(len(outbox.messages) for outbox in self.outboxes.values())
             + sum(len(overlay.values) for overlay in self.promises.values())
+            + len(self.deployments)
         )
 
     def empty(self) -> None:
@@ -80,6 +84,7 @@ class Layer:
             self.timers.rows,
             self.states,
             self.promises,
+            self.deployments,
             *(outbox.messages for outbox in self.outboxes.values()),
         ]
         for table in tables:

@@ -91,6 +91,8 @@ class Invocation(msgspec.Struct, array_like=True, gc=False):
     """Its place in the inbox of its key, while INBOXED."""
     timers: list[tuple[int, int]] | None = None
     """Sleeps that have not fired: (wake_at_ms, completion_id)."""
+    protocol_version: int | None = None
+    """Of the service protocol, for one that is pinned to a remote deployment (`deployment`)."""
 
     @property
     def notifications(self) -> int:

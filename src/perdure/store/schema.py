@@ -50,6 +50,9 @@ CREATE TABLE timer (
 CREATE TABLE outbox (
   partition INTEGER, target INTEGER, outbox_seq INTEGER, row BLOB NOT NULL, crc INTEGER NOT NULL,
   PRIMARY KEY (partition, target, outbox_seq)) WITHOUT ROWID;
+CREATE TABLE deployment (
+  partition INTEGER, id TEXT, row BLOB NOT NULL, crc INTEGER NOT NULL,
+  PRIMARY KEY (partition, id)) WITHOUT ROWID;
 CREATE TABLE promise (
   partition INTEGER, service TEXT, key TEXT, name TEXT, row BLOB NOT NULL, crc INTEGER NOT NULL,
   PRIMARY KEY (partition, service, key, name)) WITHOUT ROWID;

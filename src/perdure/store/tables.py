@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from copy import copy
 
+from perdure.model.deployment import Deployment
 from perdure.model.journal import Entry
 from perdure.model.records import Message
 from perdure.store.codec import corrupt
@@ -405,6 +406,23 @@ class Tables:
         if overlay is None:
             overlay = self._active.promises[service, key] = Overlay()
         return overlay
+
+    # --- deployments ------------------------------------------------------------------------------------------------------
+
+    def deployments(self) -> dict[str, Deployment]:
+        """All of them by id, in a dict of the caller's own."""
+        found: dict[str, Deployment | None] = dict(self.database.deployments())
+        for layer in reversed(self.layers):
+            found.update(layer.deployments)
+        return {key: row for key, row in sorted(found.items()) if row is not None}
+
+    def put_deployment(self, deployment: Deployment) -> None:
+        self._active.deployments[deployment.id] = deployment
+        self.bytes += _ROW_BYTES
+
+    def drop_deployment(self, deployment_id: str) -> None:
+        self._active.deployments[deployment_id] = None
+        self.bytes += _SMALL_BYTES
 
 
 _ALL = 1 << 62

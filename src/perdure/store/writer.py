@@ -70,6 +70,7 @@ class _LayerWriter:
         self._write_keys(layer)
         self._write_timers(layer)
         self._write_outboxes(layer)
+        self._write_deployments(layer)
 
     def _write_invocations(self, layer: Layer) -> None:
         rows = layer.invocations
@@ -110,6 +111,10 @@ class _LayerWriter:
         timers = layer.timers.rows
         self._delete("timer", ("wake_at_ms", "seq", "completion_id"), _gone(timers))
         self._put("timer", (self._row(key, encode(timer)) for key, timer in _kept(timers)))
+
+    def _write_deployments(self, layer: Layer) -> None:
+        self._delete("deployment", ("id",), ((key,) for key in _gone(layer.deployments)))
+        self._put("deployment", (self._row((key,), encode(row)) for key, row in _kept(layer.deployments)))
 
     def _write_outboxes(self, layer: Layer) -> None:
         for target, outbox in sorted(layer.outboxes.items()):

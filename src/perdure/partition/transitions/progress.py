@@ -27,6 +27,8 @@ def progress(work: Work, record: Progress) -> None:
     row = work.tables.edit(record.seq)
     row.failures = row.interruptions = 0
     row.last_gain_at_ms = work.now_ms
+    if record.pin is not None and row.protocol_version is None:
+        row.deployment, row.protocol_version = record.pin.deployment, record.pin.protocol_version
     for entry in record.entries:
         if type(entry) is j.Completion:  # the result of a step, proposed by the attempt itself
             if row.step_failures:
