@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 class Node:
     """An engine in this process, with the handlers of `app`.
 
-    `data` None: in memory, gone with the process. Everything else that can be set is in `settings`, which `data`,
-    `partitions` and `durability` override.
+    `data` None: in memory, gone with the process. `ingress_url`: where the outside reaches `asgi`, for
+    `ctx.awakeable_url`. Everything else that can be set is in `settings`, which the other arguments override.
     """
 
     def __init__(
@@ -54,10 +54,16 @@ class Node:
         data: str | os.PathLike[str] | None = None,
         partitions: int | None = None,
         durability: Literal["fsync", "os"] | None = None,
+        ingress_url: str | None = None,
         settings: EngineSettings | None = None,
     ) -> None:
         self._app = app if isinstance(app, App) else App(app)
-        given = {"data": None if data is None else Path(data), "partitions": partitions, "durability": durability}
+        given = {
+            "data": None if data is None else Path(data),
+            "partitions": partitions,
+            "durability": durability,
+            "ingress_url": ingress_url,
+        }
         self._settings = dataclasses.replace(
             settings or EngineSettings(),
             **cast(Any, {name: value for name, value in given.items() if value is not None}),

@@ -41,6 +41,11 @@ def wait_for_the_gate() -> str:
 async def pass_the_gate(ctx: perdure.ObjectContext) -> str:
     return await ctx.run_typed("gate", wait_for_the_gate)
 
+@counter.handler()
+async def link(ctx: perdure.ObjectContext) -> str:
+    name, _ = ctx.awakeable()
+    return ctx.awakeable_url(name)
+
 app = perdure.app([counter])
 """
 
@@ -249,3 +254,28 @@ def wait_for_port(server: ServerProcess) -> None:
             return
         except OSError:
             time.sleep(0.001)
+
+
+def test_the_url_of_an_awakeable_is_the_servers_or_the_one_that_the_settings_name(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    server.start()
+    link = server.ingress().until_answered("POST", "/Counter/a/link").json()
+    assert isinstance(link, str)
+    assert link.startswith(f"http://127.0.0.1:{server.ingress_port}/restate/awakeables/sign_1")
+    path = link.partition(str(server.ingress_port))[2]
+    assert server.ingress().until_answered("POST", path, "anything").status == 202
+    server.kill()
+
+    outside = ServerProcess(
+        ["counting:app"],
+        tmp_path / "data",
+        directory=tmp_path,
+        environment={"GATE": str(tmp_path), "PERDURE_INGRESS_URL": "https://shop.example"},
+    )
+    outside.start()
+    try:
+        link = outside.ingress().until_answered("POST", "/Counter/a/link").json()
+    finally:
+        outside.stop()
+    assert isinstance(link, str) and link.startswith("https://shop.example/restate/awakeables/sign_1")

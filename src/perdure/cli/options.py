@@ -17,6 +17,7 @@ F = TypeVar("F", bound=Callable[..., object])
 _FLAGS = (
     click.option("--data", metavar="DIR", help="Data directory [perdure-data]."),
     click.option("--ingress", metavar="HOST:PORT", help="Where calls are taken [127.0.0.1:8080]."),
+    click.option("--ingress-url", metavar="URL", help="Where the outside reaches it [the address it listens on]."),
     click.option("--admin", metavar="HOST:PORT", help="Where the admin API is served [127.0.0.1:9070]."),
     click.option("--partitions", metavar="N", help="Number of partitions, fixed when the data directory is made."),
     click.option("--durability", metavar="fsync|os", help="What an acknowledged call survives [fsync: the machine]."),

@@ -57,7 +57,8 @@ class Server:
         try:
             gc.freeze()  # what was imported so far lives as long as the process
             addresses = [await ingress.start(), await admin.start()]
-            operators.ingress_url = "http://{}:{}/".format(*addresses[0])
+            engine.ingress_url = engine.ingress_url or _reachable(*addresses[0])
+            operators.ingress_url = f"{engine.ingress_url}/"
             if await self._started(engine):
                 self._greet(engine, addresses)
                 await self._until_the_end(engine)
@@ -106,7 +107,7 @@ class Server:
         recovered = engine.recovered
         assert recovered is not None
         settings = self._engine_settings
-        ingress, admin = (f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in addresses)
+        ingress, admin = (_url(*address) for address in addresses)
         click.echo(
             f"perdure {VERSION}: data in {settings.data}, {_many(engine.partitions, 'partition')}, "
             f"durability {settings.durability}"
@@ -121,6 +122,15 @@ class Server:
                 click.echo(f"  POST {ingress}/{service.name}{key}/{handler}")
         click.echo(f"ready: ingress {ingress}, admin {admin}")
         sys.stdout.flush()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _reachable(host: str, port: int) -> str:
+    """The address for others on this machine; who listens on all addresses and has others to reach names the URL."""
+    return _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
 
 
 def _many(count: int, thing: str) -> str:

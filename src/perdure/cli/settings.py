@@ -21,7 +21,7 @@ from perdure.model.retry import RetryPolicy
 from perdure.node.settings import BadSetting, EngineSettings
 
 FILE = "perdure.toml"
-FLAGS = {"data", "ingress", "admin", "partitions", "durability", "log_level", "log_format"}
+FLAGS = {"data", "ingress", "ingress_url", "admin", "partitions", "durability", "log_level", "log_format"}
 """Settings with a flag of their own; the others are given as `--set NAME=VALUE`."""
 
 
@@ -104,6 +104,12 @@ SETTINGS: tuple[Setting, ...] = (
         Address("127.0.0.1", 8080),
         "Where calls are taken.",
         "RESTATE_INGRESS__BIND_ADDRESS",
+    ),
+    _engine(
+        "ingress_url",
+        str,
+        "ingress_url",
+        "Where the outside reaches the ingress, for `ctx.awakeable_url`; unset: the address it listens on.",
     ),
     Setting(
         "admin",

@@ -39,6 +39,9 @@ class EngineSettings:
     durability: Literal["fsync", "os"] = "fsync"
     """`fsync` survives the machine, `os` only the process."""
 
+    ingress_url: str | None = None
+    """Where the outside reaches the ingress, for `ctx.awakeable_url`; None: what opens the port may say it."""
+
     default_retry: RetryPolicy = field(default_factory=RetryPolicy)
     """For handlers that name no policy of their own."""
     inactivity_timeout_ms: int = 60_000
@@ -82,6 +85,10 @@ class EngineSettings:
             raise BadSetting("durability", f"is {self.durability!r}; it can be 'fsync' or 'os'")
         if self.partitions is not None:
             self._within("partitions", 1, limits.PARTITIONS_MAX)
+        if self.ingress_url is not None:
+            if not self.ingress_url.startswith(("http://", "https://")):
+                raise BadSetting("ingress_url", f"is {self.ingress_url!r}; it must begin with http:// or https://")
+            self.ingress_url = self.ingress_url.rstrip("/")
         self._within("body_bytes_max", 1, limits.BODY_BYTES_MAX)
         self._within("segment_bytes", limits.SEGMENT_FIRST_BYTES, None)
         if self.step_processes is not None:

@@ -303,6 +303,15 @@ class Context(abc.ABC):
         """An id to give to the outside, and the future that is done when somebody resolves or rejects it."""
 
     @abc.abstractmethod
+    def awakeable_url(self, awakeable_id: str) -> str:
+        """Where the outside completes an awakeable: POST the value there, as JSON unless its serde differs.
+
+        The address is the one of the server that runs this attempt. It is not recorded, so use it inside a step, as in
+        `ctx.run("mail", lambda: mail(ctx.awakeable_url(name)))`, and give other handlers the id.
+        Errors: TerminalError for text that is no awakeable id; CapabilityError where no address is known.
+        """
+
+    @abc.abstractmethod
     def resolve_awakeable(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE) -> None: ...
 
     @abc.abstractmethod

@@ -8,7 +8,7 @@ from perdure.model.driver import Capability
 from perdure.model.ids import format_awakeable_id, parse_awakeable_id
 from perdure.model.journal import CompleteAwakeable, Failure, SendSignal
 from perdure.sdk.context import DurablePromise
-from perdure.sdk.errors import TerminalError
+from perdure.sdk.errors import CapabilityError, TerminalError
 from perdure.sdk.futures import DurableFuture
 from perdure.sdk.invocation_ids import raw_invocation_id
 from perdure.sdk.operations import Operations
@@ -33,6 +33,16 @@ class SignalOperations(Operations):
         attempt.expect_signal(signal, future)
         return name, future
 
+    def awakeable_url(self, awakeable_id: str) -> str:
+        _checked(awakeable_id)
+        ingress_url = self._attempt.start_info.ingress_url
+        if ingress_url is None:
+            raise CapabilityError(
+                "This engine does not know where the outside reaches it.",
+                "Set `ingress_url` (docs/settings.md); an embedded node takes it as `Node(..., ingress_url=...)`.",
+            )
+        return f"{ingress_url}/restate/awakeables/{awakeable_id}/resolve"
+
     def resolve_awakeable(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE) -> None:
         self._complete_awakeable(name, self._encode(serde, value))
 
@@ -40,10 +50,7 @@ class SignalOperations(Operations):
         self._complete_awakeable(name, Failure(failure_code, failure_message))
 
     def _complete_awakeable(self, name: str, result: bytes | Failure) -> None:
-        try:
-            parse_awakeable_id(name)
-        except ValueError as error:
-            raise TerminalError(f"bad awakeable id: {error}", 400) from error
+        _checked(name)
         self._attempt.issue(CompleteAwakeable(name, result))
 
     def signal(self, name: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None) -> DurableFuture[T]:
@@ -62,3 +69,10 @@ class SignalOperations(Operations):
     ) -> DurablePromise[T]:
         self._require(Capability.PROMISES)
         return Promise(self._attempt, name, chosen(serde, type_hint))
+
+
+def _checked(awakeable_id: str) -> None:
+    try:
+        parse_awakeable_id(awakeable_id)
+    except ValueError as error:
+        raise TerminalError(f"bad awakeable id: {error}", 400) from error

@@ -59,7 +59,7 @@ class ThreadedServer:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         async with self._node as node:
             ingress = HttpServer(Ingress(node.engine), "127.0.0.1", 0)
-            self.ingress_url = _url(await ingress.start())
+            self.ingress_url = node.engine.ingress_url = _url(await ingress.start())
             admin = HttpServer(Admin(node.engine), "127.0.0.1", 0)
             try:
                 self.admin_url = _url(await admin.start())
