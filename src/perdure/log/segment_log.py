@@ -134,7 +134,14 @@ class SegmentLog(GroupCommit):
         all the same. Errors: LogLocked, LogCorrupt, LogFormatUnknown, StoreAheadOfLog, LogTrimmed, OSError.
         """
         opening = _Opening(
-            files, directory, clock, random, checkpoint_lsn, durability, segment_first_bytes, segment_bytes
+            files,
+            directory,
+            clock,
+            random,
+            checkpoint_lsn,
+            durability,
+            min(segment_first_bytes, segment_bytes),
+            segment_bytes,
         )
         opened = await asyncio.wrap_future(executor.submit("log", opening.run), loop=loop)
         return cls(

@@ -71,6 +71,7 @@ class Core:
         files: Files | None = None,
         random: Random | None = None,
         executor: Executor | None = None,
+        sqlite_vfs: str | None = None,
     ) -> None:
         self.settings = settings
         self.app = app
@@ -86,6 +87,7 @@ class Core:
         self.files: Files = files or SystemFiles()
         self.random: Random = random or SystemRandom()
         self.executor: Executor = executor or ThreadExecutor(settings.step_threads, settings.step_processes)
+        self._sqlite_vfs = sqlite_vfs
         self.partitions = 1
         self.may_start_steps = True
         self.ingress_url = settings.ingress_url
@@ -138,7 +140,9 @@ class Core:
         else:
             self._directory = directory = DataDirectory(settings.data, self.files, settings.partitions)
             self.partitions = directory.partitions
-            self.store = Store.open(str(directory.store), self.partitions, executor=self.executor)
+            self.store = Store.open(
+                str(directory.store), self.partitions, executor=self.executor, vfs=self._sqlite_vfs
+            )
             self.log = await SegmentLog.open(
                 self.files,
                 directory.log,
