@@ -1,0 +1,1 @@
+"""Attempts that run in another process: the transport to remote deployments, and the service protocol over it."""

@@ -1,0 +1,469 @@
+"""`H2Connection`: many exchanges over one HTTP/2 connection. `h2` keeps the protocol's state; this file moves the bytes.
+
+What always holds: a stream sends only into windows that are open, frame by frame, in turn with the other streams; a
+response's window opens again only when its listener has taken the data; whatever the peer does, every exchange ends with
+one `finish`, `fail` or `withdraw`, and no exception leaves a callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from typing import cast
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection as H2State
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import Frame, GoAwayFrame
+
+from perdure.invoker.remote.connection import RESPONSE_HEAD_BYTES_MAX, Bounds, Connection, Owner
+from perdure.invoker.remote.errors import (
+    ConnectionBroken,
+    NotTheProtocol,
+    TransportClosed,
+    TransportFailed,
+    UnfitRequest,
+)
+from perdure.invoker.remote.head import RequestHead
+from perdure.invoker.remote.open_exchange import OpenExchange
+
+FLUSH_BYTES = 128 * 1024
+"""Handed to the socket at once, so that it can say in between that it is full."""
+UNREAD_BYTES_MAX = 8 * 1024 * 1024
+"""A peer that reads nothing, but makes us answer (to pings, settings), is cut off here."""
+FAREWELL_S = 5.0
+"""How long a closed connection may take to send what was written before."""
+STREAM_ID_MAX = 2**31 - 1_000
+_STATUS = re.compile("[1-9][0-9][0-9]")
+_DEFAULT_WINDOW = 65_535
+_RETRIED = "The attempt is tried again under its retry policy."
+
+
+class _State(H2State):
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        """h2 would close at once; but the streams that the peer still works on are to be finished."""
+        terminated = ConnectionTerminated()
+        terminated.error_code = frame.error_code
+        terminated.last_stream_id = frame.last_stream_id
+        return [], [terminated]
+
+
+class H2Connection(asyncio.Protocol):
+    """Made for `loop.create_connection`; `settled` is done when the peer's settings are known."""
+
+    http_version = "HTTP/2.0"
+
+    def __init__(self, owner: Owner, bounds: Bounds, loop: asyncio.AbstractEventLoop) -> None:
+        self.per_connection = bounds.streams_max
+        self.settled: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._owner = owner
+        self._bounds = bounds
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._h2 = _State(H2Configuration(client_side=True, header_encoding=None))
+        self._h2.local_settings = Settings(
+            client=True,
+            initial_values={
+                SettingCodes.ENABLE_PUSH: 0,
+                SettingCodes.INITIAL_WINDOW_SIZE: bounds.stream_window_bytes,
+                SettingCodes.MAX_HEADER_LIST_SIZE: RESPONSE_HEAD_BYTES_MAX,
+            },
+        )
+        self._streams: dict[int, _Stream] = {}
+        self._ready: deque[_Stream] = deque()
+        self._receiving = False
+        self._socket_full = False
+        self._draining = False
+        self._lost: TransportFailed | None = None
+        self._unacknowledged = 0
+        self._read_at = loop.time()
+        self._ping: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._abort: asyncio.TimerHandle | None = None
+
+    # --- for the pool -----------------------------------------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        if self._draining or not self.settled.done():
+            return 0
+        allowed = min(self._bounds.streams_max, self._h2.remote_settings.max_concurrent_streams)
+        return max(0, allowed - len(self._streams))
+
+    def start(self, exchange: OpenExchange) -> None:
+        stream_id = self._h2.get_next_available_stream_id()
+        stream = _Stream(self, stream_id, exchange)
+        stream.local_done = exchange.everything_sent
+        try:
+            self._h2.send_headers(stream_id, _fields(exchange.head), end_stream=stream.local_done)
+        except ProtocolError as error:
+            self._drain()  # the header compression may be out of step now
+            exchange.fail(UnfitRequest(f"the request cannot be sent: {error}.", "Check the deployment's headers."))
+            return
+        if stream_id > STREAM_ID_MAX:
+            self._draining = True
+        self._streams[stream_id] = stream
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._ping is None:
+            self._ping = self._loop.call_later(self._bounds.ping_interval_s, self._ask)
+        exchange.begin(stream, self.http_version)
+        self.flush(stream)
+        self._write()
+
+    def close(self) -> None:
+        self._break(TransportClosed("the node stops.", "The attempt goes on when it runs again."))
+
+    # --- for its streams --------------------------------------------------------------------------------------------------
+
+    def flush(self, stream: _Stream) -> None:
+        if not stream.queued and not stream.local_done and stream.exchange.wants_to_send:
+            stream.queued = True
+            self._ready.append(stream)
+        if not self._receiving:
+            self._send()
+
+    def acknowledge(self, stream: _Stream, count: int) -> None:
+        stream.unacknowledged += count
+        if stream.unacknowledged < self._bounds.stream_window_bytes // 2 or stream.stream_id not in self._streams:
+            return
+        try:
+            self._h2.increment_flow_control_window(stream.unacknowledged, stream.stream_id)
+        except ProtocolError:
+            return  # its end or reset has been read, and will be told next
+        stream.unacknowledged = 0
+        self._write()
+
+    def abort(self, stream: _Stream) -> None:
+        if self._streams.get(stream.stream_id) is stream:
+            self._reset(stream)
+            self._release(stream)
+            self._write()
+
+    # --- asyncio ----------------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(self._bounds.connection_window_bytes - _DEFAULT_WINDOW)
+        self._write()
+
+    def data_received(self, data: bytes) -> None:
+        if self._lost is not None:
+            return
+        self._read_at = self._loop.time()
+        self._receiving = True
+        try:
+            for event in self._h2.receive_data(data):
+                self._on_event(event)
+        except ProtocolError as error:
+            what = "it answers in HTTP/1" if not self.settled.done() and data.startswith(b"HTTP/1.") else str(error)
+            self._break(
+                NotTheProtocol(
+                    f"the deployment does not speak HTTP/2: {what}.",
+                    "Serve it with HTTP/2, or register it for HTTP/1.1.",
+                )
+            )
+        finally:
+            self._receiving = False
+        self._send()
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        why = f": {exc}" if exc else ""
+        self._break(ConnectionBroken(f"the deployment closed the connection{why}.", _RETRIED))
+        if self._abort is not None:
+            self._abort.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._socket_full = True
+
+    def resume_writing(self) -> None:
+        self._socket_full = False
+        self._send()
+
+    # --- receiving --------------------------------------------------------------------------------------------------------
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case DataReceived():
+                self._on_data(event)
+            case ResponseReceived():
+                if stream := self._streams.get(event.stream_id):
+                    status, headers = _response(event.headers or [])
+                    stream.exchange.respond(status, headers)
+            case StreamEnded():
+                if stream := self._streams.get(event.stream_id):
+                    self._on_ended(stream)
+            case StreamReset():
+                if stream := self._streams.get(event.stream_id):
+                    self._on_reset(stream, event.error_code)
+            case WindowUpdated():
+                if event.stream_id == 0:
+                    self._flush_all()
+                elif stream := self._streams.get(event.stream_id or 0):
+                    self.flush(stream)
+            case RemoteSettingsChanged():
+                if not self.settled.done():
+                    self.settled.set_result(None)
+                    self._rest()
+                self._flush_all()
+                self._owner.has_room()
+            case ConnectionTerminated():
+                self._on_goaway(event.last_stream_id or 0, event.error_code)
+            case _:
+                pass  # informational responses, trailers, pings, priorities: nothing to do
+
+    def _on_data(self, event: DataReceived) -> None:
+        window = event.flow_controlled_length or 0
+        self._unacknowledged += window
+        if self._unacknowledged >= self._bounds.connection_window_bytes // 4:
+            # At once, whoever reads slowly: his own stream's window holds him back, the others go on.
+            self._h2.increment_flow_control_window(self._unacknowledged)
+            self._unacknowledged = 0
+        if stream := self._streams.get(event.stream_id):
+            stream.exchange.receive(event.data or b"", window)
+
+    def _on_ended(self, stream: _Stream) -> None:
+        exchange = stream.exchange
+        if not stream.local_done:
+            self._complete(stream)
+        self._release(stream)
+        exchange.finish()
+
+    def _on_reset(self, stream: _Stream, code: int | None) -> None:
+        exchange = stream.exchange
+        self._release(stream)
+        if code == ErrorCodes.REFUSED_STREAM:
+            self._withdraw(exchange, "the deployment refused the stream.")
+        else:
+            exchange.fail(ConnectionBroken(f"the deployment reset the stream ({_name(code)}).", _RETRIED))
+
+    def _on_goaway(self, last_stream_id: int, code: int | None) -> None:
+        self._draining = True
+        above = [stream for stream_id, stream in self._streams.items() if stream_id > last_stream_id]
+        for stream in above:
+            self._release(stream)
+        for stream in above:
+            self._withdraw(stream.exchange, f"the deployment closes the connection ({_name(code)}).")
+        if not self._streams:
+            self._drain()
+
+    def _withdraw(self, exchange: OpenExchange, reason: str) -> None:
+        if exchange.withdraw(reason):
+            self._owner.start_again(exchange)
+
+    # --- sending ----------------------------------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        """One frame of each stream in turn, as long as the windows and the socket take them."""
+        pending = 0
+        while self._ready and not self._socket_full and self._lost is None:
+            stream = self._ready.popleft()
+            stream.queued = False
+            if self._streams.get(stream.stream_id) is not stream or stream.local_done:
+                continue
+            sent = self._send_frame(stream)
+            if sent and stream.exchange.wants_to_send and not stream.local_done:
+                stream.queued = True
+                self._ready.append(stream)
+            pending += sent
+            if pending >= FLUSH_BYTES:
+                self._write()
+                pending = 0
+        self._write()
+
+    def _send_frame(self, stream: _Stream) -> int:
+        exchange = stream.exchange
+        try:
+            room = min(self._h2.local_flow_control_window(stream.stream_id), self._h2.max_outbound_frame_size)
+            data = exchange.take(room)
+            if not data and not exchange.everything_sent:
+                return 0  # a window update of the stream or of the connection comes back to it
+            stream.local_done = exchange.everything_sent
+            self._h2.send_data(stream.stream_id, data, end_stream=stream.local_done)
+        except ProtocolError:
+            return 0  # reset by the peer: the event lies behind the one that is being handled
+        return len(data)
+
+    def _write(self) -> None:
+        if self._receiving or self._transport is None or self._lost is not None:
+            return
+        data = self._h2.data_to_send()
+        if data:
+            self._transport.write(data)
+            if self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+                self._break(ConnectionBroken("the deployment sends, but does not read.", _RETRIED), unread=True)
+
+    def _flush_all(self) -> None:
+        for stream in self._streams.values():
+            self.flush(stream)
+
+    def _complete(self, stream: _Stream) -> None:
+        """The response is there: end the request too, whatever of it the peer did not want."""
+        try:
+            if stream.exchange.buffered:
+                self._h2.reset_stream(stream.stream_id, ErrorCodes.NO_ERROR)
+            else:
+                self._h2.end_stream(stream.stream_id)
+        except ProtocolError:
+            pass  # the peer has reset it
+
+    def _reset(self, stream: _Stream) -> None:
+        try:
+            self._h2.reset_stream(stream.stream_id, ErrorCodes.CANCEL)
+        except ProtocolError:
+            pass  # the peer has reset it before
+
+    # --- its life ---------------------------------------------------------------------------------------------------------
+
+    def _release(self, stream: _Stream) -> None:
+        del self._streams[stream.stream_id]
+        if self._draining:
+            if not self._streams:
+                self._loop.call_soon(self._drain)
+            return
+        if not self._streams:
+            self._rest()
+        self._owner.has_room()
+
+    def _rest(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = self._loop.call_later(self._bounds.idle_s, self._drain)
+
+    def _drain(self) -> None:
+        """No new streams; close when there are none."""
+        self._draining = True
+        if not self._streams:
+            self._break(ConnectionBroken("the connection was not needed any more."))
+
+    def _ask(self) -> None:
+        self._ping = None
+        if not self._streams:
+            return
+        left = self._read_at + self._bounds.ping_interval_s - self._loop.time()
+        if left > 0:
+            self._ping = self._loop.call_later(left, self._ask)
+            return
+        self._h2.ping(b"perdure?")
+        self._write()
+        self._ping = self._loop.call_later(self._bounds.ping_timeout_s, self._no_answer, self._read_at)
+
+    def _no_answer(self, read_at: float) -> None:
+        self._ping = None
+        if self._read_at == read_at:
+            waited = f"{self._bounds.ping_timeout_s:g} s"
+            self._break(ConnectionBroken(f"the deployment did not answer a ping for {waited}.", _RETRIED), unread=True)
+        else:
+            self._ask()
+
+    def _break(self, error: TransportFailed, *, unread: bool = False) -> None:
+        """The end of the connection: everything on it ends. `unread`: the peer would not see a farewell."""
+        if self._lost is not None:
+            return
+        if self._transport is not None and not self._transport.is_closing():
+            if unread:
+                self._transport.abort()
+            else:
+                self._part(self._transport)
+        self._lost = error
+        self._draining = True
+        for timer in (self._ping, self._idle):
+            if timer is not None:
+                timer.cancel()
+        streams, self._streams = list(self._streams.values()), {}
+        self._ready.clear()
+        self._owner.gone(cast(Connection, self))
+        if not self.settled.done():
+            self.settled.set_exception(error)
+        for stream in streams:
+            stream.exchange.fail(error)
+
+    def _part(self, transport: asyncio.Transport) -> None:
+        try:
+            self._h2.close_connection()
+        except ProtocolError:
+            pass  # h2 has already written why it gives up
+        transport.write(self._h2.data_to_send())
+        transport.close()
+        self._abort = self._loop.call_later(FAREWELL_S, transport.abort)
+
+
+class _Stream:
+    """The `Carrier` of one exchange."""
+
+    __slots__ = ("connection", "exchange", "local_done", "queued", "stream_id", "unacknowledged")
+
+    def __init__(self, connection: H2Connection, stream_id: int, exchange: OpenExchange) -> None:
+        self.connection = connection
+        self.stream_id = stream_id
+        self.exchange = exchange
+        self.local_done = False
+        self.queued = False
+        self.unacknowledged = 0
+
+    def flush(self) -> None:
+        self.connection.flush(self)
+
+    def acknowledge(self, count: int) -> None:
+        self.connection.acknowledge(self, count)
+
+    def set_reading(self, reading: bool) -> None:
+        pass  # what is not acknowledged holds the peer back
+
+    def abort(self) -> None:
+        self.connection.abort(self)
+
+
+def _fields(head: RequestHead) -> list[tuple[bytes, bytes]]:
+    fields = [
+        (b":method", head.method.encode()),
+        (b":scheme", b"https" if head.origin.secure else b"http"),
+        (b":authority", head.origin.authority.encode()),
+        (b":path", head.target.encode()),
+    ]
+    fields += [(name.encode(), value.encode()) for name, value in head.headers]
+    if head.content_length is not None and head.content_length > 0:
+        fields.append((b"content-length", str(head.content_length).encode()))
+    return fields
+
+
+def _response(fields: list[tuple[bytes, bytes]]) -> tuple[int, dict[str, str]]:
+    headers: dict[str, str] = {}
+    status = 0
+    for raw_name, raw_value in fields:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("utf-8", "replace")
+        if name == ":status":
+            if not _STATUS.fullmatch(value):
+                raise ProtocolError(f"status {value!r}")
+            status = int(value)
+        else:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return status, headers
+
+
+def _name(code: int | None) -> str:
+    try:
+        return ErrorCodes(code or 0).name
+    except ValueError:
+        return f"code {code}"
