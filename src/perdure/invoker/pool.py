@@ -83,6 +83,10 @@ class AttemptPool:
         """Attempts with a step under way."""
         return sum(1 for attempt in self._attempts.values() if attempt.busy)
 
+    def running(self) -> list[Key]:
+        """The invocations with an attempt under way."""
+        return [key for key, attempt in self._attempts.items() if not attempt.over]
+
     def awaiting(self, partition: int, seq: int) -> Awaiting | None:
         """What the attempt of this invocation waits for, if it is in memory and waits."""
         attempt = self._attempts.get((partition, seq))

@@ -1,17 +1,40 @@
 """When the tables are written down: at intervals, when enough has changed, and at a clean stop.
 
 A checkpoint first syncs the log to its LSN, then commits the tables with that LSN; only then may the log be trimmed.
+Whoever wants to read much asks for a snapshot, which is a checkpoint of the present, held still.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from perdure.log.log import Log
 from perdure.model.errors import PerdureError
+from perdure.node.errors import NodeStopped
 from perdure.store.errors import CheckpointFailed
+from perdure.store.snapshot import Snapshot
 from perdure.store.store import Store
+
+
+@dataclass(eq=False)
+class _Wish:
+    """Somebody waits for a snapshot; `note` is what they wrote down at its LSN."""
+
+    done: asyncio.Future[tuple[Snapshot, object]]
+    take_note: Callable[[], object]
+    note: object = field(default=None)
+
+    def grant(self, store: Store) -> None:
+        if self.done.done():
+            return
+        try:
+            snapshot = store.snapshot()
+        except PerdureError as error:
+            self.done.set_exception(error)
+        else:
+            self.done.set_result((snapshot, self.note))
 
 
 class Checkpoints:
@@ -36,6 +59,7 @@ class Checkpoints:
         self._written_lsn = store.applied_lsn
         self._handle: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._wishes: list[_Wish] = []
 
     def start(self) -> None:
         self._handle = self._loop.call_later(self._interval_s, self._tick)
@@ -62,6 +86,8 @@ class Checkpoints:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+        _refuse(self._wishes)
+        self._wishes = []
 
     def _tick(self) -> None:
         self._handle = self._loop.call_later(self._interval_s, self._tick)
@@ -71,11 +97,46 @@ class Checkpoints:
         """One checkpoint of what has been applied. Errors: those of the store and the log."""
         lsn = self._applied_lsn()
         self._store.freeze(lsn)
-        await self._log.sync()
-        await asyncio.wrap_future(self._store.write_frozen())
+        wishes, self._wishes = self._wishes, []
+        for wish in wishes:
+            wish.note = wish.take_note()
+        try:
+            await self._log.sync()
+            await asyncio.wrap_future(self._store.write_frozen())
+        except BaseException:
+            _refuse(wishes)
+            raise
         self._store.written()
         self._written_lsn = lsn
+        for wish in wishes:  # before the loop goes on: the next checkpoint is not written yet
+            wish.grant(self._store)
         self._log.trim(lsn)
+
+    async def snapshot(self, take_note: Callable[[], object]) -> tuple[Snapshot, object]:
+        """The tables as of now or a little later, with what `take_note` said at the very same LSN.
+
+        Errors: those of the store and the log. The snapshot is the caller's to close.
+        """
+        wish = _Wish(self._loop.create_future(), take_note)
+        self._wishes.append(wish)
+        self._attend_to_wishes()
+        try:
+            return await wish.done
+        except asyncio.CancelledError:
+            if wish.done.done() and not wish.done.cancelled() and wish.done.exception() is None:
+                wish.done.result()[0].close()
+            raise
+
+    def _attend_to_wishes(self) -> None:
+        if self._task is not None or not self._wishes:
+            return
+        if self._applied_lsn() > self._written_lsn:
+            self.now()
+            return
+        wishes, self._wishes = self._wishes, []
+        for wish in wishes:
+            wish.note = wish.take_note()
+            wish.grant(self._store)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._task = None
@@ -84,7 +145,14 @@ class Checkpoints:
         error = task.exception()
         if error is None:
             self._on_done()
+            self._attend_to_wishes()
         elif isinstance(error, PerdureError):
             self._on_failure(error)
         else:
             self._on_failure(CheckpointFailed(f"The checkpoint failed: {error!r}.", "Report it: this is a bug."))
+
+
+def _refuse(wishes: list[_Wish]) -> None:
+    for wish in wishes:
+        if not wish.done.done():
+            wish.done.set_exception(NodeStopped("the node stops, or could not write its tables."))

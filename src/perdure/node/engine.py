@@ -16,13 +16,14 @@ from perdure.node.errors import BadRequest, DiskFull, InvocationNotFound, Overlo
 from perdure.node.inspection import Inspection
 from perdure.node.phase import Phase
 from perdure.node.requests import Accepted, NewInvocation, Outcome
+from perdure.node.snapshots import Snapshots
 from perdure.partition import actions as a
 from perdure.store.rows import Invocation, JournalChunk, Status
 
 _WAIT_FOR_ROOM_S = 5.0
 
 
-class Engine(Inspection):
+class Engine(Inspection, Snapshots):
     """One running engine. Made on the event loop that it will run on: `start` first, `stop` once."""
 
     async def call(self, request: NewInvocation) -> Outcome:

@@ -8,6 +8,7 @@ What was written last stays in memory as a cache while it is small; SQLite has i
 from __future__ import annotations
 
 import concurrent.futures
+from collections.abc import Callable
 
 import apsw
 
@@ -18,11 +19,15 @@ from perdure.store.database import Database
 from perdure.store.digest import digest
 from perdure.store.errors import CheckpointUnderWay
 from perdure.store.layer import Layer
-from perdure.store.schema import applied_lsn, open_reader, open_writer
+from perdure.store.schema import applied_lsn, open_reader, open_writer, unreadable
+from perdure.store.snapshot import Snapshot
 from perdure.store.tables import Tables
 from perdure.store.writer import write_checkpoint
 
 _LANE = "store"
+SNAPSHOT_CACHE_BYTES = 2 * 1024 * 1024
+SPARE_READERS_MAX = 4
+"""Connections kept for the next snapshots."""
 
 
 class Store:
@@ -31,10 +36,20 @@ class Store:
     A checkpoint is `freeze`, the sync of the log to that LSN (the caller's business), `write_frozen`, `written`.
     """
 
-    def __init__(self, writer: apsw.Connection, reader: apsw.Connection, partitions: int, executor: Executor) -> None:
+    def __init__(
+        self,
+        writer: apsw.Connection,
+        reader: apsw.Connection,
+        partitions: int,
+        executor: Executor,
+        another_reader: Callable[[], apsw.Connection],
+    ) -> None:
         self._writer = writer
         self._reader = reader
         self._executor = executor
+        self._another_reader = another_reader
+        self._spare_readers: list[apsw.Connection] = []
+        self._closed = False
         self.applied_lsn = applied_lsn(writer)
         """LSN of the last committed checkpoint."""
         self.tables = [Tables(partition, Database(reader, partition)) for partition in range(partitions)]
@@ -59,7 +74,11 @@ class Store:
         writer = open_writer(path, partitions, cache_bytes, vfs)
         try:
             reader = writer if path is None else open_reader(path, cache_bytes, vfs)
-            return Store(writer, reader, partitions, executor)
+
+            def another() -> apsw.Connection:
+                return _copy_of(writer) if path is None else open_reader(path, SNAPSHOT_CACHE_BYTES, vfs)
+
+            return Store(writer, reader, partitions, executor, another)
         except PerdureError:
             writer.close(True)
             raise
@@ -111,8 +130,35 @@ class Store:
         """A write that has begun is waited for, one that has not is called off; what is not written is in the log."""
         if self._writing is not None and not self._writing.cancel():
             concurrent.futures.wait([self._writing])
+        self._closed = True
+        for spare in self._spare_readers:
+            spare.close()
         self._reader.close()
         self._writer.close()
+
+    # --- for those who read much --------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """What the last checkpoint wrote, held still until the snapshot is closed (on any thread).
+
+        Cheap on a file: a transaction begins, nothing is read. A store in memory is copied. Errors: StoreUnreadable.
+        """
+        connection = self._spare_readers.pop() if self._spare_readers else self._another_reader()
+        try:
+            connection.execute("BEGIN")
+            lsn = applied_lsn(connection)  # the first read is what holds it still
+        except apsw.Error as error:
+            connection.close(True)
+            raise unreadable("snapshot", error) from error
+        return Snapshot(connection, lsn, len(self.tables), self._snapshot_done)
+
+    def _snapshot_done(self, connection: apsw.Connection) -> None:
+        keep = not self._closed and self._reader is not self._writer and len(self._spare_readers) < SPARE_READERS_MAX
+        if not keep:
+            connection.close(True)
+            return
+        connection.execute("ROLLBACK")
+        self._spare_readers.append(connection)
 
     # --- for the cleaner, and for comparison ------------------------------------------------------------------------------
 
@@ -139,6 +185,12 @@ def _at_once(connection: apsw.Connection, lsn: int, layers: list[Layer]) -> conc
     except PerdureError as error:
         done.set_exception(error)
     return done
+
+
+def _copy_of(connection: apsw.Connection) -> apsw.Connection:
+    copy = apsw.Connection(":memory:")
+    copy.deserialize("main", connection.serialize("main"))
+    return copy
 
 
 def _let_go(layers: list[Layer]) -> None:
