@@ -19,7 +19,7 @@ from perdure.env.random import Random, SystemRandom
 from perdure.env.watchdog import LoopWatchdog
 from perdure.invoker.pool import AttemptPool
 from perdure.log.errors import RecordRefused
-from perdure.log.log import Log
+from perdure.log.log import Log, OnDurable, OnFailure, OnRefused
 from perdure.log.memory import MemoryLog
 from perdure.log.segment_log import SegmentLog
 from perdure.model.deployment import Deployment
@@ -134,9 +134,7 @@ class Core:
         if settings.data is None:
             self.partitions = settings.partitions or 1
             self.store = Store.open(None, self.partitions, executor=self.executor)
-            self.log = MemoryLog(
-                loop=self.loop, on_durable=self._on_durable, on_failure=self._fail, on_refused=self._on_refused
-            )
+            self.log = self.memory_log(self._on_durable, self._fail, self._on_refused)
         else:
             self._directory = directory = DataDirectory(settings.data, self.files, settings.partitions)
             self.partitions = directory.partitions
@@ -186,6 +184,10 @@ class Core:
             interval_ms=settings.cleanup_interval_ms,
             bytes_max=settings.retention_bytes_max,
         )
+
+    def memory_log(self, on_durable: OnDurable, on_failure: OnFailure, on_refused: OnRefused) -> Log:
+        """The log of an engine without a data directory; tests give it another."""
+        return MemoryLog(loop=self.loop, on_durable=on_durable, on_failure=on_failure, on_refused=on_refused)
 
     async def checkpoint_while_replaying(self) -> None:
         await self._checkpoints.write()
