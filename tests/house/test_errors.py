@@ -42,16 +42,16 @@ def test_codes_are_unique_and_well_formed() -> None:
     for cls in raised_classes():
         owners[cls.code].append(cls.__qualname__)
     assert {code: names for code, names in owners.items() if len(names) > 1} == {}
-    assert [code for code in owners if not re.fullmatch(r"(PD0[1-9]\d\d|RT\d{4})", code)] == []
+    assert [code for code in owners if not re.fullmatch(r"(PD0[1-9]\d\d|RT\d{4}|META\d{4})", code)] == []
 
 
 def test_every_code_has_its_page_and_every_page_its_code() -> None:
-    pages = {page.stem for page in PAGES.glob("[PR][DT]*.md")}
+    pages = {page.stem for page in PAGES.glob("[A-Z][A-Z]*[0-9].md")}
     assert {cls.code for cls in raised_classes()} | codes_of_attempt_errors() == pages
 
 
 def test_a_page_says_what_why_and_what_to_do() -> None:
-    thin = [page.name for page in PAGES.glob("[PR][DT]*.md") if not is_complete(page)]
+    thin = [page.name for page in PAGES.glob("[A-Z][A-Z]*[0-9].md") if not is_complete(page)]
     assert thin == []
 
 

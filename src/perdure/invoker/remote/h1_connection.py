@@ -151,6 +151,7 @@ class H1Connection(asyncio.Protocol):
         self._head_complete = True
         self._until_eof = "content-length" not in self._headers and "transfer-encoding" not in self._headers
         if self._exchange is not None:
+            self._exchange.http_version = f"HTTP/{self._parser.get_http_version()}"
             self._exchange.respond(self._status, self._headers)
 
     def on_body(self, body: bytes) -> None:
