@@ -11,6 +11,7 @@ from perdure.model.version import VERSION
 COMMANDS = {
     "serve": "Run a server, with the handlers of the apps named.",
     "dev": "Serve one app while it is being written: reload on change, readable logs.",
+    "endpoint": "Serve the handlers of apps to a Restate server, as a deployment of it.",
     "services": "List the services of a running server, and their handlers.",
     "invocations": "List, describe and control the invocations of a running server.",
     "state": "Read and change the state of objects and workflows of a running server.",

@@ -41,6 +41,9 @@ class Capability(enum.StrEnum):
     ATTEMPT_EPOCH = "attempt_epoch"
     INVOCATION_CONTROL = "invocation_control"
     PARK = "park"
+    CLOCK = "clock"
+    """What a handler is told is dated. Without it the handler's clock begins at 0 and moves on only by its own waits, so each
+    of its timers is a durable one, and none can stand for another."""
 
 
 class Turn(enum.Enum):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
 from perdure.model.driver import AttemptStart, Driver, InputRejected
+from perdure.model.errors import PerdureError
 from perdure.model.service import HandlerSpec, Policies, ServiceSpec
 from perdure.model.target import Target
 from perdure.sdk.attempt import Attempt
 from perdure.sdk.codec import Codec, CodecAdapter, JournalValueCodec, JournalValueCodecProvider
 from perdure.sdk.dev import DevWatch
-from perdure.sdk.errors import RegistrationError, ServiceProtocolNeeded
+from perdure.sdk.errors import RegistrationError
 from perdure.sdk.handler import Handler, Settings
 from perdure.sdk.identity import identity_of
 from perdure.sdk.retry import InvocationRetryPolicy
@@ -61,6 +63,7 @@ class App:
         self._policies: dict[str, Policies] = {}
         self._identity: str | None = None
         self._watch: DevWatch | None = None
+        self._deployment: Callable[..., Awaitable[None]] | None = None
         self.bind(*services)
 
     def bind(self, *services: Registry) -> App:
@@ -75,6 +78,7 @@ class App:
             self._services[service.name] = service
             self._policies[service.name] = self.policies
         self._identity = None
+        self._deployment = None
         return self
 
     def include(self, other: App) -> App:
@@ -84,16 +88,25 @@ class App:
         return self
 
     async def __call__(self, scope: Mapping[str, Any], receive: object, send: Callable[[Any], Awaitable[None]]) -> None:
-        """As an ASGI application an app would be a deployment of a Restate server. Errors: ServiceProtocolNeeded, always."""
-        needed = ServiceProtocolNeeded(
-            "an app cannot be served as a deployment yet: that needs Restate's service protocol.",
-            "Run it with `perdure serve MODULE:APP`, or mount the ASGI application of a `perdure.Node(app)`: node.asgi.",
-        )
-        if scope.get("type") == "lifespan":
+        """As an ASGI application an app is a deployment of a Restate server (docs/endpoint.md).
+
+        Errors: those of `perdure.endpoint.deployment`.
+        """
+        try:
+            deployment = self._deployed()
+        except PerdureError as error:
+            if scope.get("type") != "lifespan":
+                raise
             # A server takes an error here for "no lifespan" and goes on; told like this, it stops and says why.
-            await send({"type": "lifespan.startup.failed", "message": str(needed)})
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        raise needed
+        await deployment(scope, receive, send)
+
+    def _deployed(self) -> Callable[..., Awaitable[None]]:
+        if self._deployment is None:
+            # By name: the author's side knows no assembly, and an app that runs on perdure itself loads none.
+            self._deployment = importlib.import_module("perdure.endpoint").deployment(self)
+        return self._deployment
 
     @property
     def identity(self) -> str:

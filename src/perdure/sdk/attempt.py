@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perdure.model import limits
-from perdure.model.driver import AttemptStart, C, Driver, Turn
+from perdure.model.driver import AttemptStart, C, Capability, Driver, Turn
 from perdure.model.ids import CANCEL_SIGNAL, FIRST_USER_SIGNAL
 from perdure.model.journal import Awaiting, Completion, Notification, Output, Run, SendSignal, Signal, Sleep
 from perdure.model.records import AttemptError
 from perdure.sdk import dropping
 from perdure.sdk.declared_errors import failure_from
-from perdure.sdk.durable_timers import DurableTimers
+from perdure.sdk.durable_timers import DurableTimers, LoopTimers
 from perdure.sdk.errors import (
     NothingToWaitForError,
     TurnTooLongError,
@@ -53,6 +53,7 @@ class Attempt:
         "_callbacks",
         "_calls",
         "_cancel_due",
+        "_dated",
         "_durable_timers",
         "_ended",
         "_exception",
@@ -100,7 +101,8 @@ class Attempt:
         """Commands issued so far, the `Input` counted."""
         self.complete_hooks: tuple[Callable[[], object], ...] = ()
         self.finished_event: dropping.FinishedEvent | None = None
-        self.loop = DeterministicLoop(self, start.seed, start.started_at_ms)  # type: ignore[abstract]
+        self._dated = Capability.CLOCK in driver.capabilities
+        self.loop = DeterministicLoop(self, start.seed, start.started_at_ms, dated=self._dated)  # type: ignore[abstract]
         self._main: asyncio.Task[None] | None = None
         self._output: bytes | None = None
         self._exception: BaseException | None = None
@@ -232,7 +234,10 @@ class Attempt:
         self._callbacks = 0
         wake_ms = self.loop.next_wake_ms()
         if wake_ms is not None:
-            self._make_durable(wake_ms)
+            if self._dated:
+                self._make_durable(wake_ms)
+            else:
+                self._make_all_durable()
             return Turn.WAITING
         for waiting in self._pending.values():
             if waiting.wanted():
@@ -414,6 +419,13 @@ class Attempt:
         wake_at_ms = self.issue(Sleep(completion_id=number, wake_at_ms=wake_ms, name="timer")).wake_at_ms
         self.durable_timer(number, wake_at_ms)
         self._pending[number] = LoopTimer(self, number, wake_at_ms)
+
+    def _make_all_durable(self) -> None:
+        """A durable timer for those of the loop's that this turn made, one for all that are due at one time."""
+        for wake_ms, timers in self.loop.take_timers():
+            number = self.next_completion()
+            self.issue(Sleep(completion_id=number, wake_at_ms=wake_ms, name="timer"))
+            self._pending[number] = LoopTimers(self.loop, wake_ms, timers)
 
     # --- signals and cancellation -------------------------------------------------------------------------------------
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Container
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perdure.model.journal import Failure
+    from perdure.sdk.loop import DeterministicLoop, TurnTimer
 
 
 class DurableTimers:
@@ -27,3 +32,28 @@ class DurableTimers:
         while heap and heap[0][1] not in unfired:
             heapq.heappop(heap)
         return heap[0] if heap else None
+
+
+class LoopTimers:
+    """One durable timer behind timers of the loop that are due at one time, where what a handler is told is not dated."""
+
+    __slots__ = ("_loop", "_timers", "_wake_ms")
+
+    def __init__(self, loop: DeterministicLoop, wake_ms: int, timers: list[TurnTimer]) -> None:
+        self._loop = loop
+        self._wake_ms = wake_ms
+        self._timers = timers
+
+    def resolve(self, result: bytes | Failure | list[str] | None) -> None:
+        self._loop.advance(self._wake_ms)
+        self._loop.fire(self._timers)
+
+    def wanted(self) -> bool:
+        return any(not timer.cancelled() for timer in self._timers)
+
+    def fail(self, error: BaseException) -> bool:
+        """Fail those who sleep; a timeout is none of them."""
+        sleepers = [sleeper for timer in self._timers if (sleeper := timer.sleeper()) is not None]
+        for sleeper in sleepers:
+            sleeper.set_exception(error)
+        return bool(sleepers)

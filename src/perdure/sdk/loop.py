@@ -101,6 +101,13 @@ class TurnTimer(asyncio.TimerHandle):
             self._callback = self._args = None
             self.loop.timer_cancelled()
 
+    def sleeper(self) -> asyncio.Future[Any] | None:
+        """The future that a task in `asyncio.sleep` waits for, if this is its timer and it waits."""
+        if self._cancelled or self._callback is not _SLEEP_DONE or self._args[0].done():
+            return None
+        waiting: asyncio.Future[Any] = self._args[0]
+        return waiting
+
     def __hash__(self) -> int:
         return hash(self._when)
 
@@ -117,6 +124,7 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
     __slots__ = (
         "_cancelled_timers",
         "_closed",
+        "_dated",
         "_halted",
         "_number",
         "_prune_at",
@@ -129,9 +137,11 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
         "now_ms",
     )
 
-    def __init__(self, attempt: guards.Guarded, seed: int, now_ms: int) -> None:
+    def __init__(self, attempt: guards.Guarded, seed: int, now_ms: int, *, dated: bool = True) -> None:
+        """`dated` False: time passes unseen, so a timer fires by itself only if it is due when it is made (`fire`)."""
         self.attempt: guards.Guarded = attempt
         self.now_ms = now_ms
+        self._dated = dated
         self._ready: Ready = _NO_QUEUE
         self._timers: list[tuple[int, int, TurnTimer]] = []
         self._tasks: list[HandlerTask[Any]] = []
@@ -186,7 +196,7 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
                     self.call_exception_handler(
                         {"message": f"Exception in callback {handle!r}", "exception": error, "handle": handle}
                     )
-            if not self._timers or not self._fire_due():
+            if not self._timers or not self._dated or not self._fire_due():
                 return True
 
     def halt(self) -> None:
@@ -237,6 +247,19 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
             fired = True
         return fired
 
+    def take_timers(self) -> list[tuple[int, list[TurnTimer]]]:
+        """The timers made since the last call, by the time they are due: whoever takes them says when (`fire`)."""
+        taken: dict[int, list[TurnTimer]] = {}
+        for wake_ms, _, timer in sorted(self._timers):
+            if not timer._cancelled:
+                taken.setdefault(wake_ms, []).append(timer)
+        self._timers = []
+        self._cancelled_timers = 0
+        return list(taken.items())
+
+    def fire(self, timers: list[TurnTimer]) -> None:
+        self._ready.extend(timers)
+
     def timer_cancelled(self) -> None:
         self._cancelled_timers += 1
         # A timeout around each of many steps leaves a cancelled timer each; do not let them pile up.
@@ -247,11 +270,7 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
 
     def sleepers(self) -> list[asyncio.Future[Any]]:
         """The futures that tasks in `asyncio.sleep` wait for, in wake order."""
-        return [
-            timer._args[0]
-            for _, _, timer in sorted(self._timers)
-            if not timer._cancelled and timer._callback is _SLEEP_DONE and not timer._args[0].done()
-        ]
+        return [sleeper for _, _, timer in sorted(self._timers) if (sleeper := timer.sleeper()) is not None]
 
     # --- asyncio's interface ------------------------------------------------------------------------------------------
 
@@ -282,6 +301,8 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
         timer = TurnTimer(when, callback, args, context if context is not None else contextvars.copy_context(), self)
         if callback is _SLEEP_DONE and self.attempt.take_cancel():
             args[0].set_exception(cancelled_error())
+        elif not self._dated and timer.wake_ms <= self.now_ms:
+            self._ready.append(timer)
         elif not self._closed:
             self._timer_number += 1
             heapq.heappush(self._timers, (timer.wake_ms, self._timer_number, timer))
