@@ -238,6 +238,14 @@ SETTINGS: tuple[Setting, ...] = (
         "loop_stall_ms", "Code that blocks the server's loop for this long is named in the log; `0s`: not looked for."
     ),
     Setting(
+        "service_protocol_v7",
+        values.switch,
+        False,
+        "Speak version 7 of the service protocol with deployments that have it; otherwise 6 at most.",
+        "RESTATE_EXPERIMENTAL_ENABLE_PROTOCOL_V7",
+        field="service_protocol_v7",
+    ),
+    Setting(
         "always_replay",
         values.switch,
         False,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from perdure.invoker.attempt import Attempt, Key
 from perdure.invoker.local import LocalAttempt
 from perdure.invoker.proposals import Proposals
+from perdure.invoker.remote.attempt import RemoteAttempt
+from perdure.invoker.remote.opening import choose_version
 from perdure.model.driver import App, AttemptStart
 from perdure.model.errors import PerdureError
 from perdure.model.journal import Awaiting
@@ -21,9 +23,12 @@ from perdure.model.records import AttemptError
 from perdure.model.service import HandlerSpec
 from perdure.model.target import HandlerKind
 from perdure.store.rows import Status
+from perdure.wire.messages import VERSION_DEFAULT_MAX, VERSION_MIN
 
 if TYPE_CHECKING:
     from perdure.invoker.host import Host
+    from perdure.invoker.remote.transport import Transport
+    from perdure.model.deployment import Deployment
     from perdure.partition.actions import AbortAttempt, Notify, StartAttempt
     from perdure.store.rows import Invocation
 
@@ -35,7 +40,10 @@ DROP_WHEN_TIMERS_LEAVE_MS = 5_000
 
 
 class AttemptPool:
-    """`always_replay`: an attempt leaves memory at every wait, and is replayed for each thing that it is told."""
+    """`always_replay`: an attempt leaves memory at every wait, and is replayed for each thing that it is told.
+
+    `transport` leads to deployments elsewhere, which are spoken to in `protocol_version_max` at most.
+    """
 
     def __init__(
         self,
@@ -45,8 +53,12 @@ class AttemptPool:
         attempts_max: int,
         idle_bytes_max: int = IDLE_ATTEMPTS_BYTES_MAX,
         always_replay: bool = False,
+        transport: Transport | None = None,
+        protocol_version_max: int = VERSION_DEFAULT_MAX,
     ) -> None:
         self._host = host
+        self._transport = transport
+        self._protocol_version_max = protocol_version_max
         self._app = app
         self._attempts_max = attempts_max
         self._always_replay = always_replay
@@ -162,10 +174,38 @@ class AttemptPool:
             error = AttemptError(404, gone.what, doc_code="RT0011")
             Proposals(host, _GONE, partition, row).failed(error, retry_after_ms=None, park=False, counted=True)
             return None
-        if deployment is not None or self._app is None:
+        if deployment is not None:
+            return self._load_remote(deployment, spec, partition, row)
+        if self._app is None:
             return None
         start = attempt_start(host, spec, partition, row)
         return LocalAttempt(host, self._app, spec, partition, row, start, self._forget, self._lags)
+
+    def _load_remote(
+        self, deployment: Deployment, spec: HandlerSpec, partition: int, row: Invocation
+    ) -> Attempt | None:
+        assert self._transport is not None, "a node that knows deployments has a transport"
+        version = choose_version(deployment, row, self._protocol_version_max)
+        if version is not None:
+            return RemoteAttempt(
+                self._host,
+                self._transport,
+                deployment,
+                version,
+                spec,
+                partition,
+                row,
+                self._forget,
+                lambda: self.throttled,
+            )
+        text = (
+            f"the deployment {deployment.id} speaks versions {deployment.min_protocol_version} to "
+            f"{deployment.max_protocol_version} of the service protocol, this node {VERSION_MIN} to "
+            f"{self._protocol_version_max}."
+        )
+        error = AttemptError(500, text, doc_code="RT0013")
+        Proposals(self._host, spec, partition, row).failed(error, retry_after_ms=None, park=False, counted=True)
+        return None
 
     def _pump(self, attempt: Attempt) -> None:
         attempt.pump()
@@ -236,6 +276,20 @@ class AttemptPool:
         due = [a for a in self._idle.values() if a.idle_since and now_s - a.idle_since >= a.inactivity_timeout_s]
         for attempt in due:
             if attempt.may_suspend():
+                attempt.suspend()
+
+    def pause_elsewhere(self, partition: int, seq: int) -> bool:
+        """True: the invocation runs elsewhere, and pauses once its deployment has let go of it."""
+        attempt = self._attempts.get((partition, seq))
+        if not isinstance(attempt, RemoteAttempt) or attempt.over:
+            return False
+        attempt.pause()
+        return True
+
+    def leave_elsewhere(self) -> None:
+        """Ask every deployment to let go, before a stop: what it finishes until then is kept."""
+        for attempt in list(self._attempts.values()):
+            if isinstance(attempt, RemoteAttempt) and attempt.may_suspend():
                 attempt.suspend()
 
     def suspend_all(self) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from perdure.model.ids import format_invocation_id
 from perdure.model.journal import Awaiting, Entry
 from perdure.model.limits import MIB
-from perdure.model.records import AttemptError, AttemptFailed, Progress, Suspended
+from perdure.model.records import AttemptError, AttemptFailed, Pause, Progress, Suspended
 from perdure.partition.sizes import payload_bytes
 
 if TYPE_CHECKING:
     from perdure.invoker.host import Host
+    from perdure.model.deployment import Pin
     from perdure.model.service import HandlerSpec
     from perdure.store.rows import Invocation
 
@@ -26,14 +27,16 @@ MERGED_BYTES_MAX = MIB
 class Proposals:
     """The records of one attempt. `last_lsn` is that of its latest `Progress`."""
 
-    __slots__ = ("_bytes", "_epoch", "_host", "_partition", "_record", "_row", "_spec", "last_lsn")
+    __slots__ = ("_bytes", "_epoch", "_host", "_partition", "_pin", "_record", "_row", "_spec", "last_lsn")
 
-    def __init__(self, host: Host, spec: HandlerSpec, partition: int, row: Invocation) -> None:
+    def __init__(self, host: Host, spec: HandlerSpec, partition: int, row: Invocation, pin: Pin | None = None) -> None:
+        """`pin` goes out with the first progress."""
         self._host = host
         self._spec = spec
         self._partition = partition
         self._row = row
         self._epoch = row.epoch
+        self._pin = pin
         self._record: Progress | None = None
         self._bytes = 0
         self.last_lsn = 0
@@ -57,21 +60,26 @@ class Proposals:
             if awaited:
                 host.hurry()
             return
-        record = Progress(self._partition, now_ms, self._row.seq, self._epoch, entries, ended)
+        record = Progress(self._partition, now_ms, self._row.seq, self._epoch, entries, ended, self._pin)
+        self._pin = None
         self.last_lsn = host.propose(record, awaited=awaited)
         self._record = record
         self._bytes = size
 
-    def failed(self, error: AttemptError, *, retry_after_ms: int | None, park: bool, counted: bool) -> None:
-        """`park`: no retry, pause. `counted` false: a step's own bounded policy decides, the handler's counts nothing."""
+    def failed(
+        self, error: AttemptError, *, retry_after_ms: int | None, park: bool, counted: bool, kill: bool = False
+    ) -> None:
+        """`park`: no retry, pause; `kill`: no retry, the invocation ends with the error. `counted` false: somebody else than
+        the handler's policy set the delay, and it counts nothing.
+        """
         host, policy = self._host, self._spec.retry
         now_ms = host.now_ms()
         retry_at_ms: int | None = None
-        if not park:
+        if not park and not kill:
             delay_ms = policy.delay_ms(self._row.attempts_failed + 1, host.random.fraction()) if counted else 0
             if delay_ms is not None:
                 retry_at_ms = now_ms + max(1, delay_ms if retry_after_ms is None else retry_after_ms)
-        exhausted = "pause" if park else policy.on_max_attempts
+        exhausted = "kill" if kill else "pause" if park else policy.on_max_attempts
         record = AttemptFailed(
             self._partition, now_ms, self._row.seq, self._epoch, error, retry_at_ms, exhausted, counted
         )
@@ -82,6 +90,11 @@ class Proposals:
         host = self._host
         record = Suspended(self._partition, host.now_ms(), self._row.seq, self._epoch, awaiting, notifications)
         host.propose(record, awaited=False)
+
+    def pause(self) -> None:
+        """An operator asked for it, and the handler has come to a place where it can be left."""
+        host = self._host
+        host.propose(Pause(self._partition, host.now_ms(), self._row.id), awaited=True)
 
     def _log(self, record: AttemptFailed) -> None:
         who = f"{self._row.target} ({format_invocation_id(self._row.id)})"

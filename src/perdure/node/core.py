@@ -18,6 +18,7 @@ from perdure.env.files import Files, SystemFiles
 from perdure.env.random import Random, SystemRandom
 from perdure.env.watchdog import LoopWatchdog
 from perdure.invoker.pool import AttemptPool
+from perdure.invoker.remote.transport import Transport
 from perdure.log.errors import RecordRefused
 from perdure.log.log import Log, OnDurable, OnFailure, OnRefused
 from perdure.log.memory import MemoryLog
@@ -42,6 +43,7 @@ from perdure.node.timers import Timers
 from perdure.partition.actions import Action
 from perdure.store.rows import Invocation, JournalChunk
 from perdure.store.store import Store
+from perdure.wire.messages import VERSION_DEFAULT_MAX, VERSION_MAX
 
 _logger = logging.getLogger("perdure.node")
 _SWEEP_S = 1.0
@@ -57,6 +59,7 @@ class Core:
     loop: asyncio.AbstractEventLoop
     store: Store
     log: Log
+    transport: Transport
     pool: AttemptPool
     timers: Timers
     performer: Performer
@@ -138,9 +141,7 @@ class Core:
         else:
             self._directory = directory = DataDirectory(settings.data, self.files, settings.partitions)
             self.partitions = directory.partitions
-            self.store = Store.open(
-                str(directory.store), self.partitions, executor=self.executor, vfs=self._sqlite_vfs
-            )
+            self.store = Store.open(str(directory.store), self.partitions, executor=self.executor, vfs=self._sqlite_vfs)
             self.log = await SegmentLog.open(
                 self.files,
                 directory.log,
@@ -155,12 +156,15 @@ class Core:
                 checkpoint_lsn=self.store.applied_lsn,
                 segment_bytes=settings.segment_bytes,
             )
+        self.transport = Transport()
         self.pool = AttemptPool(
             self,
             self.app,
             attempts_max=settings.concurrent_attempts_max,
             idle_bytes_max=settings.idle_attempts_bytes_max,
             always_replay=settings.always_replay,
+            transport=self.transport,
+            protocol_version_max=VERSION_MAX if settings.service_protocol_v7 else VERSION_DEFAULT_MAX,
         )
         self.timers = Timers(
             self.loop, self.now_ms, self.store.tables, self._fire_timers, in_memory_max=TIMERS_IN_MEMORY_MAX
@@ -220,11 +224,13 @@ class Core:
         self._cleaner.close()
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
+        self.pool.leave_elsewhere()
         await self._let_steps_finish(grace_s)
         self.callers.fail(self._stopped)
         try:
             await self._put_to_sleep()
             self.pool.close()
+            await self.transport.close()
             await self._checkpoints.last()
             await self.log.close(clean=True)
         except PerdureError as error:
@@ -251,6 +257,8 @@ class Core:
         """Give up what a failed engine still holds. What cannot be closed in order any more is left to the next start."""
         if self._released:
             return
+        if hasattr(self, "transport"):
+            await self.transport.close()
         if hasattr(self, "log"):
             with contextlib.suppress(PerdureError, OSError):
                 await self.log.close(clean=False)

@@ -75,6 +75,9 @@ class EngineSettings:
     loop_stall_ms: int = 500
     """Code that keeps the node's loop from everything else for this long is named in the log; 0: not looked for."""
 
+    service_protocol_v7: bool = False
+    """Speak version 7 of the service protocol with deployments that have it; else 6 at most."""
+
     always_replay: bool = False
     """For tests: an attempt leaves memory at every wait, so that everything behind one is reached by replay."""
     dev: bool = False

@@ -23,6 +23,7 @@ from perdure.model.records import KillMessage
 from perdure.model.state_version import state_version
 from perdure.model.target import HandlerKind
 from perdure.partition.actions import Accepted, ArmTimer, Completed, Control, Notify, StartAttempt
+from perdure.partition.awaiting import still_awaited
 from perdure.partition.sizes import kept_bytes, payload_bytes, result_bytes
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, StateChange, Status, Timer, TimerKind
@@ -187,20 +188,13 @@ def tell(work: Work, row: Invocation, notification: Notification) -> None:
         if not row.retry_at_ms:
             work.actions.append(Notify(work.partition, row.seq, row.epoch, work.now_ms, notification))
     elif row.status is Status.SUSPENDED:
-        if _awaited(row, notification):
+        assert row.awaiting is not None, "a suspended invocation says what it waits for"
+        row.awaiting = still_awaited(row.awaiting, notification)
+        if row.awaiting is None:
             start(work, row)
     elif row.status is Status.PAUSED and type(notification) is Signal and notification.signal_id == CANCEL_SIGNAL:
         row.attempts_failed = row.interruptions = 0
         start(work, row)
-
-
-def _awaited(row: Invocation, notification: Notification) -> bool:
-    awaiting = row.awaiting
-    assert awaiting is not None, "a suspended invocation says what it waits for"
-    if type(notification) is Signal:
-        return notification.signal_id == CANCEL_SIGNAL or notification.signal_id in awaiting.signals
-    assert type(notification) is Completion
-    return notification.completion_id in awaiting.completions
 
 
 def complete_entry(work: Work, seq: int, completion: Completion) -> None:
