@@ -21,8 +21,11 @@ class Memory:
     now_ms: int
     attempts: list[tuple[int, int]]
     identity: str | None
-    """Of the code in this process."""
+    """Of the code in this process; None: it has no handlers."""
+    started_at_ms: int
     services: list[ServiceSpec]
+    local: frozenset[str]
+    """Those that this process serves."""
     deployments: list[Deployment]
 
 
@@ -37,10 +40,13 @@ class Snapshots(Core):
         return snapshot, memory
 
     def _memory(self) -> Memory:
+        services = self.registry.services()
         return Memory(
             now_ms=self.now_ms(),
             attempts=self.pool.running(),
             identity=None if self.app is None else self.app.identity,
-            services=self.registry.services(),
+            started_at_ms=self.now_ms(),
+            services=services,
+            local=frozenset(spec.name for spec in services if self.registry.is_local(spec.name)),
             deployments=self.registry.deployments(),
         )

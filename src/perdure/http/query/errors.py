@@ -1,0 +1,93 @@
+"""Why a query is not answered. `status` is for HTTP, `sqlstate` for PostgreSQL's clients."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from perdure.http.query.messages import Kind
+from perdure.model.errors import PerdureError
+
+
+class QueryError(PerdureError):
+    status: ClassVar[int] = 500
+    sqlstate: ClassVar[str] = "XX000"
+
+
+class SqlNotInstalled(QueryError):
+    code = "PD0530"
+    status = 501
+    sqlstate = "0A000"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "SQL needs the extra 'sql', which is not installed.", "Install it: pip install 'perdure[sql]'."
+        )
+
+
+class QueryRefused(QueryError):
+    """The query itself: it does not parse, names what there is not, or would change something."""
+
+    code = "PD0531"
+
+    def __init__(self, kind: Kind, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)
+
+    @property
+    def http_status(self) -> int:
+        return 400 if self.kind in ("syntax", "plan", "no-column", "no-function", "read-only") else 500
+
+    @property
+    def state(self) -> str:
+        return _SQLSTATES[self.kind]
+
+
+class QueryTooLong(QueryError):
+    code = "PD0532"
+    sqlstate = "57014"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the query took longer than {seconds:g} s and was stopped.",
+            "Narrow it down: name ids, services or a limit.",
+        )
+
+
+class QueryCancelled(QueryError):
+    code = "PD0533"
+    sqlstate = "57014"
+
+    def __init__(self) -> None:
+        super().__init__("the query was cancelled.")
+
+
+class QueryTooLarge(QueryError):
+    """Its answer, or what it needs to find it, is more than a query may take."""
+
+    code = "PD0534"
+    sqlstate = "53200"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}.", "Narrow it down: name ids, services or a limit; ask for fewer columns.")
+
+
+class TooManyQueries(QueryError):
+    code = "PD0535"
+    status = 429
+    sqlstate = "53300"
+
+    def __init__(self, running: int) -> None:
+        super().__init__(f"{running} queries run already, and as many wait.", "Try again in a moment.")
+
+
+_SQLSTATES: dict[Kind, str] = {
+    "syntax": "42601",
+    "plan": "42000",
+    "no-table": "42P01",
+    "no-column": "42703",
+    "no-function": "42883",
+    "read-only": "25006",
+    "memory": "53200",
+    "size": "53200",
+    "failed": "XX000",
+}

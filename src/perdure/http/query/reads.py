@@ -1,0 +1,113 @@
+"""Which stored rows a query needs, read from a snapshot: a few by their keys where the query names them, else the table.
+
+What a need does not narrow down is read whole; nothing is decoded here. Runs on a thread of the executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from perdure.http.query.messages import Need, Rows
+from perdure.model.ids import BadId, parse_invocation_id
+from perdure.store.rows import Status
+from perdure.store.snapshot import Chunk, Snapshot
+
+_OF_STATUS = {
+    "pending": Status.INBOXED,
+    "inboxed": Status.INBOXED,
+    "scheduled": Status.SCHEDULED,
+    "invoked": Status.INVOKED,
+    "running": Status.INVOKED,
+    "backing-off": Status.INVOKED,
+    "ready": Status.INVOKED,
+    "suspended": Status.SUSPENDED,
+    "paused": Status.PAUSED,
+    "completed": Status.COMPLETED,
+}
+_WHOLE_STATUSES = frozenset({"pending", "inboxed", "scheduled", "invoked", "suspended", "paused", "completed"})
+"""Names that stand for all invocations with a stored status."""
+
+
+def rows_for(need: Need, snapshot: Snapshot) -> Iterator[Rows]:
+    """Errors: StoreUnreadable, RowCorrupt."""
+    match need.table:
+        case "sys_invocation" | "sys_invocation_status" | "sys_journal_events":
+            yield from _rows(need, "invocation", _limited(_invocations(need, snapshot), need.limit))
+        case "sys_invocation_state":
+            yield from _rows(need, "invocation", _invocations(need, snapshot, (Status.INVOKED,)))
+        case "sys_journal":
+            yield from _journals(need, snapshot)
+        case "sys_inbox":
+            service, key = _one(need, "service_name"), _one(need, "service_key")
+            yield from _rows(need, "invocation", _limited(snapshot.inboxed(service, key), need.limit))
+        case "sys_keyed_service_status":
+            service, key = _one(need, "service_name"), _one(need, "service_key")
+            yield from _rows(need, "invocation", _limited(snapshot.holders(service, key), need.limit))
+        case "state":
+            service = _one(need, "service_name") or _one(need, "service")
+            key = _one(need, "service_key") or _one(need, "service_key_utf8")
+            yield from _rows(need, "state", _limited(snapshot.states(service, key), need.limit))
+        case "sys_promise":
+            service, key = _one(need, "service_name"), _one(need, "service_key")
+            yield from _rows(need, "promise", _limited(snapshot.promises(service, key), need.limit))
+
+
+def _invocations(need: Need, snapshot: Snapshot, among: tuple[Status, ...] = tuple(Status)) -> Iterator[Chunk]:
+    ids = _ids(need)
+    if ids is not None:
+        return snapshot.invocations_with_ids(ids)
+    return snapshot.invocations([status for status in among if status in _statuses(need)])
+
+
+def _statuses(need: Need) -> set[Status]:
+    if "status" in need.wanted:
+        return {_OF_STATUS[name] for name in need.wanted["status"] if name in _OF_STATUS}
+    gone = {_OF_STATUS[name] for name in need.unwanted.get("status", ()) if name in _WHOLE_STATUSES}
+    return set(Status) - gone
+
+
+def _journals(need: Need, snapshot: Snapshot) -> Iterator[Rows]:
+    ids = _ids(need)
+    if ids is None:
+        yield from _rows(need, "invocation", snapshot.invocations())
+        yield from _rows(need, "journal", snapshot.journals())
+        return
+    for chunk in snapshot.invocations_with_ids(ids):
+        yield Rows(need.table, "invocation", chunk)
+        for partition, seq, *_ in chunk:
+            assert isinstance(partition, int) and isinstance(seq, int)
+            yield from _rows(need, "journal", snapshot.journal(partition, seq))
+
+
+def _rows(need: Need, source: str, chunks: Iterator[Chunk]) -> Iterator[Rows]:
+    for chunk in chunks:
+        yield Rows(need.table, source, chunk)  # type: ignore[arg-type]
+
+
+def _limited(chunks: Iterator[Chunk], limit: int | None) -> Iterator[Chunk]:
+    if limit is None:
+        yield from chunks
+        return
+    rows = (row for chunk in chunks for row in chunk)
+    while limit > 0 and (chunk := list(islice(rows, min(limit, 500)))):
+        limit -= len(chunk)
+        yield chunk
+
+
+def _ids(need: Need) -> list[bytes] | None:
+    """The ids that are asked for; text that is no id is the id of nothing."""
+    if "id" not in need.wanted:
+        return None
+    ids: list[bytes] = []
+    for text in need.wanted["id"]:
+        try:
+            ids.append(parse_invocation_id(text))
+        except BadId:
+            continue
+    return ids
+
+
+def _one(need: Need, column: str) -> str | None:
+    values = need.wanted.get(column, ())
+    return values[0] if len(values) == 1 else None

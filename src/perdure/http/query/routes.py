@@ -1,0 +1,57 @@
+"""`POST /query`: SQL over HTTP, as Restate takes and answers it; and the same for tables with the columns in their order."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from perdure.http.admin.replies import ErrorBody, body_of, json_reply
+from perdure.http.query.errors import QueryError, QueryRefused
+from perdure.http.query.messages import Form
+from perdure.http.query.queries import Queries
+
+QUERY_BYTES_MAX = 1024 * 1024
+RETRY_AFTER_S = 1
+
+
+class Asked(msgspec.Struct):
+    query: str
+
+
+class QueryRoutes:
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+
+    async def query(self, request: Request) -> Response:
+        """JSON for whoever accepts exactly that, else an Arrow stream."""
+        form: Form = "json" if request.headers.get("accept") == "application/json" else "arrow"
+        return await self._answer(request, form)
+
+    async def table(self, request: Request) -> Response:
+        return await self._answer(request, "table")
+
+    async def _answer(self, request: Request, form: Form) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            return PlainTextResponse("Expected request with `Content-Type: application/json`", 415)
+        body = await body_of(request, QUERY_BYTES_MAX)
+        try:
+            asked = msgspec.json.decode(body, type=Asked)
+        except msgspec.ValidationError as why:
+            return PlainTextResponse(f"Failed to deserialize the JSON body into the target type: {why}", 422)
+        except msgspec.DecodeError as why:
+            return PlainTextResponse(f"Failed to parse the request body as JSON: {why}", 400)
+        try:
+            answer = await self._queries.run(asked.query, form)
+        except QueryError as error:
+            return _refused(error)
+        kind = "application/vnd.apache.arrow.stream" if form == "arrow" else "application/json"
+        return Response(answer.body, media_type=kind)
+
+
+def _refused(error: QueryError) -> Response:
+    status = error.http_status if isinstance(error, QueryRefused) else error.status
+    reply = json_reply(ErrorBody(f"{error.what} {error.next_step}".rstrip()), status)
+    if status == 429:
+        reply.headers["retry-after"] = str(RETRY_AFTER_S)
+    return reply

@@ -1,0 +1,56 @@
+"""Where the process begins: one query after the other, until the node closes the pipe."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import IO
+
+from perdure.http.query import messages as m
+
+MEMORY_BYTES_MAX = 1024 * 1024 * 1024
+"""Of the whole process; beyond it an allocation fails, and the process ends."""
+_NICE = 5
+
+
+def main() -> None:
+    pipe_in, pipe_out = sys.stdin.buffer, _only_for_messages()
+    _be_modest()
+    from perdure.http.query.worker.session import Session
+
+    session = Session()
+    while True:
+        try:
+            asked = m.receive_from_node(pipe_in)
+        except EOFError:
+            return
+        assert isinstance(asked, m.Ask)
+        # The node kills a worker that takes too long. This is for the case that there is no node any more.
+        signal.alarm(int(asked.seconds_max) + 2)
+        try:
+            m.send(pipe_out, session.run(asked, pipe_in, pipe_out))
+        except (EOFError, BrokenPipeError):
+            return
+        signal.alarm(0)
+
+
+def _only_for_messages() -> IO[bytes]:
+    """The pipe to the node; what anything prints goes to stderr."""
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return pipe
+
+
+def _be_modest() -> None:
+    os.nice(_NICE)
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Columns that are being filled: one function per column, called once for each row, and only for columns that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+import pyarrow as pa
+
+from perdure.http.query.messages import Facts, Need, Rows
+from perdure.http.query.worker.arrow import batch
+
+V = TypeVar("V")
+BATCH_ROWS = 4096
+
+
+class Known:
+    """What no row says."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.attempts = {(partition, seq) for partition, seq in facts.attempts}
+
+
+class Columns(Generic[V]):
+    """The columns of one table that a query needs; `of` says what each is of a row."""
+
+    def __init__(self, need: Need, of: Mapping[str, Callable[[V], object]]) -> None:
+        self._table = need.table
+        self._functions = [(name, of[name]) for name in need.columns if name in of]
+        self._batches: list[pa.RecordBatch] = []
+        self._begin()
+
+    @property
+    def names(self) -> set[str]:
+        return {name for name, _ in self._functions}
+
+    def add(self, row: V) -> None:
+        for append, function in self._appends:
+            append(function(row))
+        self._rows += 1
+        if self._rows == BATCH_ROWS:
+            self._flush()
+
+    def add_blank(self, rows: int) -> None:
+        """So many rows of which no column is asked for."""
+        self._rows += rows
+        self._flush()
+
+    def finish(self) -> list[pa.RecordBatch]:
+        if self._rows:
+            self._flush()
+        return self._batches
+
+    def _begin(self) -> None:
+        self._rows = 0
+        self._values: dict[str, list[object]] = {name: [] for name, _ in self._functions}
+        self._appends = [(self._values[name].append, function) for name, function in self._functions]
+
+    def _flush(self) -> None:
+        self._batches.append(batch(self._table, self._values, self._rows))
+        self._begin()
+
+
+class Table:
+    """One table of a query: takes the chunks that the node sends for it."""
+
+    def take(self, rows: Rows) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> list[pa.RecordBatch]:
+        raise NotImplementedError

@@ -1,0 +1,211 @@
+"""Journal entries as JSON, in the shapes that Restate's command line and UI read."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from perdure.model import journal as j
+from perdure.model.ids import CANCEL_SIGNAL, format_invocation_id
+from perdure.model.target import HandlerKind, Target
+
+Json: TypeAlias = dict[str, object]
+_NOTIFICATIONS = {
+    j.CompletionCode.LAZY_STATE: "GetLazyState",
+    j.CompletionCode.LAZY_STATE_KEYS: "GetLazyStateKeys",
+    j.CompletionCode.GET_PROMISE: "GetPromise",
+    j.CompletionCode.PEEK_PROMISE: "PeekPromise",
+    j.CompletionCode.COMPLETE_PROMISE: "CompletePromise",
+    j.CompletionCode.SLEEP: "Sleep",
+    j.CompletionCode.CALL: "Call",
+    j.CompletionCode.CALL_INVOCATION_ID: "CallInvocationId",
+    j.CompletionCode.RUN: "Run",
+    j.CompletionCode.ATTACH: "AttachInvocation",
+    j.CompletionCode.OUTPUT: "GetInvocationOutput",
+}
+_HANDLER_TYPES = {
+    HandlerKind.EXCLUSIVE: "Exclusive",
+    HandlerKind.SHARED: "Shared",
+    HandlerKind.RUN: "Workflow",
+}
+
+
+def is_command(entry: j.Entry) -> bool:
+    return not isinstance(entry, j.Completion | j.Signal)
+
+
+def type_name(entry: j.Entry) -> str:
+    """As in `Command: Run` and `Notification: Sleep`, without the first word."""
+    match entry:
+        case j.Completion():
+            return _NOTIFICATIONS[j.CompletionCode(entry.code)]
+        case j.Signal():
+            return "Signal"
+        case _:
+            return type(entry).__name__
+
+
+def entry_type(entry: j.Entry) -> str:
+    return f"{'Command' if is_command(entry) else 'Notification'}: {type_name(entry)}"
+
+
+def entry_json(entry: j.Entry) -> str:
+    return _text({"Command": {type_name(entry): _command(entry)}} if is_command(entry) else _notification(entry))
+
+
+def entry_lite_json(entry: j.Entry) -> str:
+    """Without payloads."""
+    if is_command(entry):
+        return _text({"Command": {type_name(entry): _lite(entry)}})
+    if isinstance(entry, j.Signal):
+        what: Json = {"ty": "Signal", "id": _signal_id(entry.signal_id)}
+    else:
+        assert isinstance(entry, j.Completion)
+        what = {"ty": {"Completion": type_name(entry)}, "id": {"CompletionId": entry.completion_id}}
+    result = entry.result
+    what["result"] = "Void" if result is None else "Failure" if isinstance(result, j.Failure) else "Success"
+    return _text({"Notification": what})
+
+
+def _text(value: Json) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+# --- commands -----------------------------------------------------------------------------------------------------------------
+
+
+def _command(entry: j.Entry) -> Json:
+    match entry:
+        case j.Input():
+            return {"headers": _headers(entry.headers), "payload": list(entry.body), "name": entry.name}
+        case j.Output():
+            return {"result": _result(entry.result), "name": entry.name}
+        case j.SetState():
+            return {"key": entry.key, "value": list(entry.value), "name": entry.name}
+        case j.GetEagerState():
+            value = "Void" if entry.value is None else {"Success": list(entry.value)}
+            return {"key": entry.key, "result": value, "name": entry.name}
+        case j.GetEagerStateKeys():
+            return {"state_keys": entry.keys, "name": entry.name}
+        case j.CompletePromise():
+            return {**_lite(entry), "value": _result(entry.result), "name": entry.name}
+        case j.Call() | j.OneWayCall():
+            return {**_call(entry, whole=True), "name": entry.name}
+        case j.SendSignal():
+            return {**_lite(entry), "result": _result(entry.result), "name": entry.name}
+        case j.CompleteAwakeable():
+            return {**_lite(entry), "result": _result(entry.result), "name": entry.name}
+        case _:
+            return {**_lite(entry), "name": getattr(entry, "name", "")}
+
+
+def _lite(entry: j.Entry) -> Json:
+    """The ids, targets and keys of a command."""
+    match entry:
+        case j.GetLazyState() | j.GetPromise() | j.PeekPromise() | j.CompletePromise():
+            return {"completion_id": entry.completion_id, "key": entry.key}
+        case j.GetLazyStateKeys() | j.Run():
+            return {"completion_id": entry.completion_id} | ({"name": entry.name} if isinstance(entry, j.Run) else {})
+        case j.SetState() | j.ClearState() | j.GetEagerState():
+            return {"key": entry.key}
+        case j.Sleep():
+            return {"wake_up_time": entry.wake_at_ms, "completion_id": entry.completion_id}
+        case j.Call() | j.OneWayCall():
+            return _call(entry, whole=False)
+        case j.SendSignal():
+            return {
+                "target_invocation_id": format_invocation_id(entry.invocation_id),
+                "signal_id": _signal_id(entry.signal_id),
+            }
+        case j.AttachInvocation() | j.GetInvocationOutput():
+            target = {"InvocationId": format_invocation_id(entry.invocation_id)}
+            return {"target": target, "completion_id": entry.completion_id}
+        case j.CompleteAwakeable():
+            return {"id": entry.awakeable_id}
+        case _:
+            return {}
+
+
+def _call(entry: j.Call | j.OneWayCall, *, whole: bool) -> Json:
+    request = entry.request
+    asked: Json = {
+        "invocation_id": None if request is None else format_invocation_id(request.invocation_id),
+        "invocation_target": _target(entry.target, None if request is None else request.handler_kind, entry.scope),
+    }
+    if whole:
+        asked |= {
+            "span_context": {},
+            "parameter": list(entry.body),
+            "headers": _headers(entry.headers),
+            "idempotency_key": entry.idempotency_key,
+            "completion_retention_duration": _length(0 if request is None else request.completion_retention_ms),
+            "journal_retention_duration": _length(0 if request is None else request.journal_retention_ms),
+        }
+    call: Json = {"request": asked, "invocation_id_completion_id": entry.invocation_id_completion_id}
+    if isinstance(entry, j.Call):
+        call["result_completion_id"] = entry.completion_id
+    else:
+        call["invoke_time"] = entry.invoke_at_ms
+    return call
+
+
+def _target(target: Target, kind: HandlerKind | None, scope: str | None) -> Json:
+    if target.key is None:
+        return {"Service": {"name": target.service, "handler": target.handler, "scope": scope}}
+    keyed = {
+        "name": target.service,
+        "key": target.key,
+        "handler": target.handler,
+        "handler_ty": None if kind is None else _HANDLER_TYPES.get(kind),
+        "scope": scope,
+    }
+    return {"Workflow" if kind is HandlerKind.RUN else "VirtualObject": keyed}
+
+
+# --- notifications ------------------------------------------------------------------------------------------------------------
+
+
+def _notification(entry: j.Entry) -> Json:
+    if isinstance(entry, j.Signal):
+        return {"Notification": {"Signal": {"id": _signal_id(entry.signal_id), "result": _result(entry.result)}}}
+    assert isinstance(entry, j.Completion)
+    told: Json = {"completion_id": entry.completion_id}
+    result = entry.result
+    match j.CompletionCode(entry.code):
+        case j.CompletionCode.CALL_INVOCATION_ID:
+            assert isinstance(result, bytes)
+            told["invocation_id"] = format_invocation_id(result)
+        case j.CompletionCode.LAZY_STATE_KEYS:
+            told["state_keys"] = result if isinstance(result, list) else []
+        case j.CompletionCode.SLEEP:
+            pass
+        case _:
+            assert not isinstance(result, list)
+            told["result"] = _result(result)
+    return {"Notification": {"Completion": {type_name(entry): told}}}
+
+
+def _signal_id(signal_id: int | str) -> Json:
+    if signal_id == CANCEL_SIGNAL:
+        return {"BuiltInSignal": "Cancel"}
+    return {"Index": signal_id} if isinstance(signal_id, int) else {"Name": signal_id}
+
+
+def _result(result: j.Result) -> object:
+    match result:
+        case None:
+            return "Void"
+        case j.Failure():
+            metadata = [{"key": key, "value": value} for key, value in (result.metadata or {}).items()]
+            return {"Failure": {"code": result.code, "message": result.message, "metadata": metadata}}
+        case _:
+            return {"Success": list(result)}
+
+
+def _headers(headers: j.Headers) -> list[Json]:
+    return [{"name": name, "value": value} for name, value in headers]
+
+
+def _length(ms: int) -> Json:
+    return {"secs": ms // 1000, "nanos": ms % 1000 * 1_000_000}

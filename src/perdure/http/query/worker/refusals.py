@@ -1,0 +1,36 @@
+"""Why a query is refused: DataFusion's errors, told apart by their texts, as it gives them no other names."""
+
+from __future__ import annotations
+
+import re
+
+from perdure.http.query.messages import Kind, Refused
+
+_KINDS: tuple[tuple[str, Kind], ...] = (
+    (r"ParserError|No SQL statements|single SQL statement|TokenizerError", "syntax"),
+    (r"(DDL|DML|Statement) not supported", "read-only"),
+    (r"table '[^']*' not found", "no-table"),
+    (r"No field named|Schema error", "no-column"),
+    (r"Invalid function", "no-function"),
+    (r"Resources exhausted", "memory"),
+    (r"Error during planning|This feature is not implemented|type_coercion|Placeholder|Optimizer rule", "plan"),
+)
+
+
+class TooMuch(Exception):
+    """The answer is larger than it may be."""
+
+
+def refused(error: Exception) -> Refused:
+    text = str(error).removeprefix("DataFusion error: ")
+    for pattern, kind in _KINDS:
+        if re.search(pattern, text):
+            return Refused(kind, _readable(text))
+    return Refused("failed", _readable(text))
+
+
+def _readable(text: str) -> str:
+    inner = re.fullmatch(r'SQL error: (?:Parser|Tokenizer)Error\("(.*)"\)', text, re.DOTALL)
+    if inner is not None:
+        return "syntax error: " + inner[1].replace('\\"', '"')
+    return re.sub(r"table 'restate\.public\.([^']*)' not found", r"table '\1' not found", text)

@@ -1,0 +1,91 @@
+"""`Session`: one query from its text to its answer.
+
+It is planned twice. The first time over empty tables: the optimized plan says which tables, columns and rows it needs. The
+second time over what the node has sent. Nothing but a query is ever taken: no statement that would change something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import IO
+
+import pyarrow as pa
+from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext, SQLOptions
+from datafusion.dataframe import DataFrame
+
+from perdure.http.query import messages as m
+from perdure.http.query.schema import STATUS_VIEW, TABLES
+from perdure.http.query.worker.arrow import SCHEMAS
+from perdure.http.query.worker.encoding import Encoder, encoder_for
+from perdure.http.query.worker.needs import needs_of
+from perdure.http.query.worker.refusals import TooMuch, refused
+from perdure.http.query.worker.tables import Known, table_for
+
+POOL_BYTES = 512 * 1024 * 1024
+"""What sorts, joins and aggregations may hold."""
+BATCH_ROWS = 4096
+
+
+class Session:
+    """One query at a time."""
+
+    def __init__(self) -> None:
+        self._empty = _context({})
+
+    def run(self, asked: m.Ask, pipe_in: IO[bytes], pipe_out: IO[bytes]) -> m.Answer | m.Refused:
+        """Errors: EOFError, BrokenPipeError when the node is gone."""
+        try:
+            planned = _plan(self._empty, asked.sql)
+            if asked.form == "postgres-shape":
+                return encoder_for(asked, planned.schema()).answer()
+            needs = needs_of(planned)
+            if needs:
+                m.send(pipe_out, m.Needs(needs))
+                planned = _plan(_context(self._gather(needs, pipe_in)), asked.sql)
+            encoder = encoder_for(asked, planned.schema())
+            asyncio.run(_collect(planned, encoder))
+            return encoder.answer()
+        except (EOFError, BrokenPipeError):
+            raise
+        except TooMuch as error:
+            return m.Refused("size", str(error))
+        except MemoryError:
+            return m.Refused("memory", "the query needs more memory than it may take")
+        except Exception as error:  # whatever DataFusion and Arrow raise: the text is for whoever wrote the query
+            return refused(error)
+
+    def _gather(self, needs: list[m.Need], pipe_in: IO[bytes]) -> dict[str, list[pa.RecordBatch]]:
+        facts = m.receive_from_node(pipe_in)
+        assert isinstance(facts, m.Facts)
+        building = {need.table: table_for(need, Known(facts)) for need in needs}
+        while isinstance(message := m.receive_from_node(pipe_in), m.Rows):
+            building[message.table].take(message)
+        return {table: each.finish() for table, each in building.items()}
+
+
+def _context(filled: dict[str, list[pa.RecordBatch]]) -> SessionContext:
+    config = (
+        SessionConfig({"datafusion.optimizer.repartition_joins": "false"})
+        .with_information_schema(True)
+        .with_create_default_catalog_and_schema(True)
+        .with_default_catalog_and_schema("restate", "public")
+        .with_target_partitions(1)
+        .with_batch_size(BATCH_ROWS)
+    )
+    runtime = RuntimeEnvBuilder().with_disk_manager_disabled().with_greedy_memory_pool(POOL_BYTES)
+    context = SessionContext(config, runtime)
+    for table in TABLES:
+        batches = filled.get(table) or [pa.RecordBatch.from_pylist([], schema=SCHEMAS[table])]
+        context.register_record_batches(table, [batches])
+    context.register_view("sys_status", context.sql(STATUS_VIEW))
+    return context
+
+
+def _plan(context: SessionContext, sql: str) -> DataFrame:
+    only_queries = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
+    return context.sql_with_options(sql, only_queries)
+
+
+async def _collect(planned: DataFrame, encoder: Encoder) -> None:
+    async for batch in planned.execute_stream():
+        encoder.add(batch.to_pyarrow())
