@@ -23,7 +23,7 @@ from perdure.client.client import Client
 from perdure.client.errors import CallFailed
 from perdure.client.sync import SyncClient
 from perdure.client.transport import Existing, Invoke, Receipt
-from perdure.embedded_operations import Operations, answers
+from perdure.embedded_operations import InProcessOperator, answers
 from perdure.model.errors import PerdureError
 from perdure.model.ids import format_invocation_id, parse_awakeable_id, parse_invocation_id
 from perdure.model.journal import Failure, Result
@@ -144,16 +144,12 @@ class Node:
             await self._ingress(scope, receive, send)
 
 
-class NodeClient(Operations, Client):
+class NodeClient(Client):
     """Calls handlers of a node in this process, from the node's event loop; `sync` from other threads."""
 
     def __init__(self, node: Node) -> None:
-        super().__init__(InProcess(node), node.app.codec)
+        super().__init__(InProcess(node), InProcessOperator(lambda: node.engine), node.app.codec)
         self._node = node
-
-    @property
-    def engine(self) -> Engine:
-        return self._node.engine
 
     @cached_property
     def sync(self) -> SyncClient:
@@ -201,18 +197,10 @@ class InProcess:
             outcome = await self._node.engine.output(self._id_of(existing))
         return None if outcome is None else _value(outcome)
 
-    async def complete(self, awakeable_id: str, result: Result) -> None:
+    async def complete(self, awakeable_id: str, value: Result) -> None:
         invocation_id, number = parse_awakeable_id(awakeable_id)
         with answers():
-            await self._node.engine.signal(invocation_id, number, result)
-
-    async def signal(self, invocation_id: str, name: str, result: Result) -> None:
-        with answers():
-            await self._node.engine.send_signal(parse_invocation_id(invocation_id), name, result)
-
-    async def cancel(self, invocation_id: str) -> None:
-        with answers():
-            await self._node.engine.cancel(parse_invocation_id(invocation_id))
+            await self._node.engine.signal(invocation_id, number, value)
 
     async def close(self) -> None:
         """The node's life is its own."""

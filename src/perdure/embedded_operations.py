@@ -1,4 +1,4 @@
-"""What an operator does through a node's client: control, restart, state, lists and descriptions, in the same process.
+"""`InProcessOperator`: what an operator asks through a node's client, of the engine in the same process.
 
 The same operations are routes of the admin API and commands of `perdure invocations` and `perdure state`.
 """
@@ -6,128 +6,89 @@ The same operations are routes of the admin API and commands of `perdure invocat
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
 
-from perdure.client.client_types import Sent
+import msgspec
+
 from perdure.client.errors import Refused
+from perdure.client.operator import Description, InvocationInfo, InvocationPage, Listing, Moment, Wait
 from perdure.model.driver import InputRejected
 from perdure.model.ids import format_invocation_id, parse_invocation_id
+from perdure.model.journal import Failure, Result
 from perdure.node.engine import Engine
 from perdure.node.errors import ControlRefused, NodeError
 from perdure.node.inspection import Filter, status_name
-from perdure.node.timeline import Moment
-from perdure.node.waiting import Wait
-from perdure.store.rows import Invocation
+from perdure.store.rows import Invocation, Status
 
 
-@dataclass(frozen=True, slots=True)
-class InvocationInfo:
-    """One invocation of a list. Units: Unix time in ms, 0 = not yet."""
+class InProcessOperator:
+    """See `perdure.client.operator.Operator`."""
 
-    id: str
-    target: str
-    status: str
-    """`scheduled`, `inboxed`, `running`, `backing-off`, `suspended`, `paused` or `completed`."""
-    created_at_ms: int
-    completed_at_ms: int
-    attempts: int
-    last_error: str | None
+    def __init__(self, engine: Callable[[], Engine]) -> None:
+        self._engine = engine
 
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """One invocation in detail: what it did, in order, and what it waits for (any one of these lets it go on)."""
-
-    info: InvocationInfo
-    waits_for: list[Wait]
-    timeline: list[Moment]
-
-
-@dataclass(frozen=True, slots=True)
-class InvocationPage:
-    """`after`: for the next call; None: there are no more. A page may be short, even empty, and not be the last."""
-
-    invocations: list[InvocationInfo]
-    after: str | None
-
-
-class Operations:
-    """Errors of every method: `Refused`, with an HTTP-like code, when it does not fit; `BadId` for text that is no id."""
-
-    @property
-    def engine(self) -> Engine:
-        raise NotImplementedError
-
-    async def kill(self, invocation: str | Sent[object]) -> None:
-        """End it now, with what it called or sent; its handler is not asked."""
+    async def cancel(self, invocation_id: str) -> None:
         with answers():
-            await self.engine.kill(_raw(invocation))
+            await self._engine().cancel(parse_invocation_id(invocation_id))
 
-    async def pause(self, invocation: str | Sent[object]) -> bool:
-        """Let it wait until it is resumed. False: it was paused already."""
+    async def kill(self, invocation_id: str) -> None:
         with answers():
-            return await self.engine.pause(_raw(invocation))
+            await self._engine().kill(parse_invocation_id(invocation_id))
 
-    async def resume(self, invocation: str | Sent[object]) -> bool:
-        """Let it go on, or try again, now. False: an attempt is under way already."""
+    async def pause(self, invocation_id: str) -> bool:
         with answers():
-            return await self.engine.resume(_raw(invocation))
+            return await self._engine().pause(parse_invocation_id(invocation_id))
 
-    async def restart(self, invocation: str | Sent[object], *, from_index: int = 0) -> str:
-        """Run a finished one again, from its input or as it stood after entry `from_index`; the new id."""
+    async def resume(self, invocation_id: str) -> bool:
         with answers():
-            return format_invocation_id(await self.engine.restart(_raw(invocation), from_index=from_index))
+            return await self._engine().resume(parse_invocation_id(invocation_id))
 
-    async def purge(self, invocation: str | Sent[object], *, journal_only: bool = False) -> None:
-        """Forget a finished one now, or only its journal."""
+    async def restart(self, invocation_id: str, from_index: int) -> str:
         with answers():
-            await (self.engine.purge_journal if journal_only else self.engine.purge)(_raw(invocation))
+            new_id = await self._engine().restart(parse_invocation_id(invocation_id), from_index=from_index)
+        return format_invocation_id(new_id)
 
-    async def list_invocations(
-        self,
-        *,
-        status: Iterable[str] = (),
-        service: str | None = None,
-        handler: str | None = None,
-        key: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> InvocationPage:
-        """One page, the newest first. `status`: any of these, also `open`, `succeeded` and `failed`."""
+    async def purge(self, invocation_id: str, *, journal_only: bool) -> None:
         with answers():
-            page = await self.engine.invocations(
-                Filter(frozenset(status), service, handler, key), limit=limit, after=after
-            )
+            engine = self._engine()
+            await (engine.purge_journal if journal_only else engine.purge)(parse_invocation_id(invocation_id))
+
+    async def signal(self, invocation_id: str, name: str, value: Result) -> None:
+        with answers():
+            await self._engine().send_signal(parse_invocation_id(invocation_id), name, value)
+
+    async def invocations(self, wanted: Listing) -> InvocationPage:
+        filtered = Filter(frozenset(wanted.status), wanted.service, wanted.handler, wanted.key)
+        with answers():
+            page = await self._engine().invocations(filtered, limit=wanted.limit, after=wanted.after)
         return InvocationPage([_info(row) for row in page.rows], page.after)
 
-    async def describe(self, invocation: str | Sent[object]) -> Description:
-        """What it did and what it waits for."""
+    async def describe(self, invocation_id: str) -> Description:
         with answers():
-            await self.engine.ready()
-            details = self.engine.inspect(_raw(invocation))
-        return Description(_info(details.row), details.waits_for, details.timeline)
+            engine = self._engine()
+            await engine.ready()
+            details = engine.inspect(parse_invocation_id(invocation_id))
+        # What the engine says of it has the same fields, which the admin API gives as JSON.
+        waits_for = msgspec.convert(details.waits_for, list[Wait], from_attributes=True)
+        timeline = msgspec.convert(details.timeline, list[Moment], from_attributes=True)
+        return Description(_info(details.row), waits_for, timeline)
 
     async def state(self, service: str, key: str) -> dict[str, bytes]:
-        """The state of an object or a workflow, as its handlers stored it."""
         with answers():
-            await self.engine.ready()
-            return self.engine.state_of(service, key)
+            engine = self._engine()
+            await engine.ready()
+            return engine.state_of(service, key)
 
-    async def modify_state(
-        self, service: str, key: str, new_state: Mapping[str, bytes], version: str | None = None
-    ) -> bool:
-        """Replace the state as a whole. False: it waits for its turn behind the handler that holds the key."""
+    async def modify_state(self, service: str, key: str, new_state: Mapping[str, bytes], version: str | None) -> bool:
         with answers():
-            return await self.engine.modify_state(service, key, new_state, version)
+            return await self._engine().modify_state(service, key, new_state, version)
 
-
-def _raw(invocation: str | Sent[object]) -> bytes:
-    return parse_invocation_id(invocation if isinstance(invocation, str) else invocation.invocation_id)
+    async def close(self) -> None:
+        """The node's life is its own."""
 
 
 def _info(row: Invocation) -> InvocationInfo:
-    error = None if row.last_error is None else row.last_error.message
+    error = None if row.last_error is None or row.status is Status.COMPLETED else row.last_error.message
     return InvocationInfo(
         format_invocation_id(row.id),
         str(row.target),
@@ -136,11 +97,12 @@ def _info(row: Invocation) -> InvocationInfo:
         row.completed_at_ms,
         row.epoch,
         error,
+        row.result.message if isinstance(row.result, Failure) else None,
     )
 
 
 @contextlib.contextmanager
-def answers() -> Generator[None, None, None]:
+def answers() -> Generator[None]:
     """What the engine refuses, as a client is told of it; the cause says more."""
     try:
         yield

@@ -10,12 +10,31 @@ import perdure
 greeter = perdure.Service("Greeter")
 counter = perdure.VirtualObject("Counter")
 sign_up = perdure.Workflow("SignUp")
+purchase = perdure.Workflow("Purchase")
 
 
 @dataclass
 class Person:
     name: str
     age: int
+
+
+class OutOfStock(perdure.TerminalError):
+    left: int
+
+    def __init__(self, item: str, left: int) -> None:
+        super().__init__(f"no more of {item}", status_code=409)
+        self.left = left
+
+
+@greeter.handler(errors=[OutOfStock])
+async def buy(ctx: perdure.Context, item: str) -> str:
+    raise OutOfStock(item, 3)
+
+
+@purchase.main(errors=[OutOfStock])
+async def run_purchase(ctx: perdure.WorkflowContext, item: str) -> str:
+    raise OutOfStock(item, 4)
 
 
 @greeter.handler()
@@ -73,6 +92,11 @@ async def add(ctx: perdure.ObjectContext, amount: int) -> int:
 
 
 @counter.handler()
+async def hold(ctx: perdure.ObjectContext) -> None:
+    await ctx.signal("go")
+
+
+@counter.handler()
 async def keep_id(ctx: perdure.ObjectContext, awakeable_id: str) -> None:
     ctx.set("id", awakeable_id)
 
@@ -93,4 +117,4 @@ async def click(ctx: perdure.WorkflowSharedContext, secret: str) -> None:
     await ctx.promise("clicked", type_hint=str).resolve(secret)
 
 
-APP = perdure.app([greeter, counter, sign_up])
+APP = perdure.app([greeter, counter, sign_up, purchase])

@@ -67,7 +67,7 @@ async def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used
         for writer in server.open:
             writer.close()
         idle: Any = client._transport
-        while not idle._ingress._idle[0].stale:  # what was closed has to be heard of
+        while not idle._ingress._pool._idle[0].stale:  # what was closed has to be heard of
             await asyncio.sleep(0)
         assert await client.object_call(p.add, "a", 1) == 2
     assert server.connections == 2
@@ -193,7 +193,9 @@ async def test_what_needs_the_admin_api_says_so(client: perdure.Client) -> None:
     with pytest.raises(perdure.Refused, match="admin_url"):
         await client.cancel(perdure.Sent(invocation))
     with pytest.raises(perdure.Refused, match="admin_url"):
-        await client._transport.signal(invocation, "news", b"1")
+        await client.resolve_signal(invocation, "news", 1)
+    with pytest.raises(perdure.Refused, match="admin_url"):
+        await client.list_invocations()
 
 
 async def test_rejections_have_one_code_over_http(client: perdure.Client, node: perdure.Node) -> None:

@@ -83,6 +83,21 @@ async def passes_on(ctx: perdure.Context, item: str) -> str:
 
 
 @shop.handler()
+async def by_name_and_by_id(ctx: perdure.Context, item: str) -> list[int]:
+    left = []
+    try:
+        await ctx.generic_call("Shop", "buy", f'"{item}"'.encode(), errors=[OutOfStock])
+    except OutOfStock as gone:
+        left.append(gone.left)
+    sent = ctx.service_send(buy, item)
+    try:
+        await ctx.attach_invocation(await sent.invocation_id(), type_hint=str, errors=[OutOfStock])
+    except OutOfStock as gone:
+        left.append(gone.left)
+    return left
+
+
+@shop.handler()
 async def undeclared(ctx: perdure.Context) -> str:
     raise Declined("never said so")
 
@@ -107,6 +122,11 @@ async def test_a_client_gets_the_class_and_the_status_is_the_class_own() -> None
         assert (declined.value.reason, declined.value.status_code) == ("card expired", 402)
         with pytest.raises(Declined):
             await node.client.service_call(passes_on, "coat")
+
+
+async def test_who_has_only_a_name_or_an_id_names_the_classes() -> None:
+    async with perdure.Node([shop], settings=perdure.EngineSettings(always_replay=True)) as node:
+        assert await node.client.service_call(by_name_and_by_id, "sock") == [3, 3]
 
 
 async def test_who_does_not_know_the_class_sees_a_terminal_error() -> None:

@@ -6,7 +6,8 @@ is the transport. It turns handlers and values into targets and bytes and back; 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -14,13 +15,15 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from perdure.client.client_types import RestateClient, Sent
 from perdure.client.errors import CallFailed, Refused
+from perdure.client.operations import Operations, checked_id
+from perdure.client.operator import Operator
 from perdure.client.scoped import RestateScopedClient
 from perdure.client.transport import Existing, Invoke, Transport
-from perdure.model.ids import parse_awakeable_id, parse_invocation_id
-from perdure.model.journal import Failure, Headers, Result
+from perdure.model.ids import parse_awakeable_id
+from perdure.model.journal import Failure, Headers
 from perdure.model.target import HandlerKind, ServiceKind, Target
 from perdure.sdk.codec import Codec
-from perdure.sdk.declared_errors import declared_error
+from perdure.sdk.declared_errors import Declared, declared, declared_error
 from perdure.sdk.errors import CapabilityError
 from perdure.sdk.handler import Handler, handler_of
 from perdure.sdk.serde import BYTES, DEFAULT_SERDE, JSON, Serde, chosen
@@ -40,16 +43,23 @@ class Output(Generic[T]):
     value: T | None = None
 
 
-class Client(RestateClient):
-    """Calls, sends, results, awakeables, signals and cancellation.
+class Client(Operations, RestateClient):
+    """Calls, sends, results, awakeables and signals; and what an operator does.
 
-    What every method may raise: `CallFailed` (a `TerminalError`), the handler's own failure; `Refused` when the request was
-    not accepted; `BadId` for text that is no id; over HTTP also `Unreachable`, `ConnectionLost` and `CallTimeout`.
+    What every method may raise: the handler's own failure, as the class that it declares (`errors=`), else as `CallFailed`,
+    a `TerminalError`; `Refused` when the request was not accepted; `BadId` for text that is no id; over HTTP also
+    `Unreachable`, `ConnectionLost` and `CallTimeout`. Where there is no handler to know them from, declared classes are
+    named in `errors`.
     """
 
-    def __init__(self, transport: Transport, codec: Codec | None = None) -> None:
+    def __init__(self, transport: Transport, operator: Operator, codec: Codec | None = None) -> None:
         self._transport = transport
+        self._operated = operator
         self._codec = codec
+
+    @property
+    def _operator(self) -> Operator:
+        return self._operated
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,6 +72,7 @@ class Client(RestateClient):
     async def close(self) -> None:
         """Close the connections. Invocations go on."""
         await self._transport.close()
+        await self._operated.close()
 
     def scope(self, scope: str) -> RestateScopedClient:
         raise _no_scopes()
@@ -108,7 +119,7 @@ class Client(RestateClient):
     ) -> O:
         """Wait for the result of a workflow's run. Errors: Refused (404) when this key has not been run."""
         handler = _run_of(tpe)
-        result: O = self._value(await self._transport.attach(_existing(handler, key)), handler.payloads.output_serde)
+        result: O = await self._attach(_existing(handler, key), handler.payloads.output_serde, handler.errors)
         return result
 
     async def workflow_output(
@@ -116,7 +127,7 @@ class Client(RestateClient):
     ) -> Output[O]:
         """The result of a workflow's run, if it has ended. Errors: Refused (404) when this key has not been run."""
         handler = _run_of(tpe)
-        return await self._output(_existing(handler, key), handler.payloads.output_serde)
+        return await self._output(_existing(handler, key), handler.payloads.output_serde, handler.errors)
 
     # --- by name ----------------------------------------------------------------------------------------------------------
 
@@ -130,10 +141,13 @@ class Client(RestateClient):
         headers: dict[str, str] | None = None,
         scope: str | None = None,
         limit_key: str | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> bytes:
         """Call a handler by name, bytes in and bytes out; JSON unless `headers` name another content type."""
         invoke = self._by_name(Target(service, key, handler), arg, idempotency_key, headers, scope, limit_key)
-        return self._decoded(await self._transport.call(invoke))
+        with _raising(declared(errors)):
+            return self._decoded(await self._transport.call(invoke))
 
     async def generic_send(
         self,
@@ -146,12 +160,15 @@ class Client(RestateClient):
         headers: dict[str, str] | None = None,
         scope: str | None = None,
         limit_key: str | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> Sent[bytes]:
-        """Send to a handler by name, now or after a delay."""
+        """Send to a handler by name, now or after a delay. Attaching to what it gives raises the `errors` declared."""
+        classes = declared(errors)
         invoke = self._by_name(Target(service, key, handler), arg, idempotency_key, headers, scope, limit_key)
         invoke.delay_ms = _milliseconds(send_delay)
         receipt = await self._transport.send(invoke)
-        return Sent(receipt.invocation_id, receipt.duplicate, BYTES)
+        return Sent(receipt.invocation_id, receipt.duplicate, BYTES, classes)
 
     # --- results ----------------------------------------------------------------------------------------------------------
 
@@ -159,28 +176,41 @@ class Client(RestateClient):
     async def attach(self, invocation: Sent[T]) -> T: ...
 
     @overload
-    async def attach(self, invocation: str) -> Any: ...
+    async def attach(self, invocation: str, *, errors: Iterable[type[Exception]] = ...) -> Any: ...
 
     @overload
-    async def attach(self, invocation: str, type_hint: type[T]) -> T: ...
+    async def attach(self, invocation: str, type_hint: type[T], *, errors: Iterable[type[Exception]] = ...) -> T: ...
 
-    async def attach(self, invocation: str | Sent[Any], type_hint: type[Any] | None = None) -> Any:
+    async def attach(
+        self,
+        invocation: str | Sent[Any],
+        type_hint: type[Any] | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
+    ) -> Any:
         """Wait for the result of an invocation. Errors: Refused (404) when it is unknown or past its retention."""
-        existing, serde = _named(invocation, type_hint)
-        return self._value(await self._transport.attach(existing), serde)
+        return await self._attach(*_named(invocation, type_hint, errors))
 
     @overload
     async def output(self, invocation: Sent[T]) -> Output[T]: ...
 
     @overload
-    async def output(self, invocation: str) -> Output[Any]: ...
+    async def output(self, invocation: str, *, errors: Iterable[type[Exception]] = ...) -> Output[Any]: ...
 
     @overload
-    async def output(self, invocation: str, type_hint: type[T]) -> Output[T]: ...
+    async def output(
+        self, invocation: str, type_hint: type[T], *, errors: Iterable[type[Exception]] = ...
+    ) -> Output[T]: ...
 
-    async def output(self, invocation: str | Sent[Any], type_hint: type[Any] | None = None) -> Output[Any]:
+    async def output(
+        self,
+        invocation: str | Sent[Any],
+        type_hint: type[Any] | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
+    ) -> Output[Any]:
         """The result of an invocation, if it has ended. Errors: as `attach`."""
-        return await self._output(*_named(invocation, type_hint))
+        return await self._output(*_named(invocation, type_hint, errors))
 
     async def attach_idempotent(
         self,
@@ -191,7 +221,7 @@ class Client(RestateClient):
         """Wait for the result of the request that was made with this idempotency key. Errors: as `attach`."""
         handler = handler_of(tpe)
         existing = _existing(handler, key, idempotency_key)
-        result: O = self._value(await self._transport.attach(existing), handler.payloads.output_serde)
+        result: O = await self._attach(existing, handler.payloads.output_serde, handler.errors)
         return result
 
     # --- what is told to invocations --------------------------------------------------------------------------------------
@@ -216,11 +246,6 @@ class Client(RestateClient):
         """Have the wait for the next signal of this name fail with a TerminalError. Over HTTP the code is always 500."""
         await self._signal(invocation_id, name, Failure(code, message))
 
-    async def cancel(self, invocation: str | Sent[Any]) -> None:
-        """Ask an invocation to end. Errors: Refused, 404 when it is unknown, 409 when it has ended."""
-        existing, _ = _named(invocation, None)
-        await self._transport.cancel(existing.invocation_id)
-
     # --- inside -----------------------------------------------------------------------------------------------------------
 
     async def _call(
@@ -233,14 +258,8 @@ class Client(RestateClient):
     ) -> Any:
         handler = handler_of(function)
         invoke = self._invoke(handler, key, arg, idempotency_key, headers)
-        try:
-            result = await self._transport.call(invoke)
-        except CallFailed as failed:
-            declared = _as_declared(failed, handler)
-            if declared is None:
-                raise
-            raise declared from failed
-        return self._value(result, handler.payloads.output_serde)
+        with _raising(handler.errors):
+            return self._value(await self._transport.call(invoke), handler.payloads.output_serde)
 
     async def _send(
         self,
@@ -255,7 +274,7 @@ class Client(RestateClient):
         invoke = self._invoke(handler, key, arg, idempotency_key, headers)
         invoke.delay_ms = _milliseconds(delay)
         receipt = await self._transport.send(invoke)
-        return Sent(receipt.invocation_id, receipt.duplicate, handler.payloads.output_serde)
+        return Sent(receipt.invocation_id, receipt.duplicate, handler.payloads.output_serde, handler.errors)
 
     def _invoke(
         self,
@@ -297,13 +316,14 @@ class Client(RestateClient):
             content_type = "application/json"
         return Invoke(target, body, content_type, others, idempotency_key)
 
-    async def _signal(self, invocation_id: str, name: str, result: Result) -> None:
-        parse_invocation_id(invocation_id)
-        await self._transport.signal(invocation_id, name, result)
+    async def _attach(self, existing: Existing, serde: Serde[Any], errors: Declared) -> Any:
+        with _raising(errors):
+            return self._value(await self._transport.attach(existing), serde)
 
-    async def _output(self, existing: Existing, serde: Serde[Any]) -> Output[Any]:
-        found = await self._transport.output(existing)
-        return Output(False) if found is None else Output(True, self._value(found, serde))
+    async def _output(self, existing: Existing, serde: Serde[Any], errors: Declared) -> Output[Any]:
+        with _raising(errors):
+            found = await self._transport.output(existing)
+            return Output(False) if found is None else Output(True, self._value(found, serde))
 
     def _encoded(self, serde: Serde[Any], value: Any) -> bytes:
         data = serde.serialize(value)
@@ -320,17 +340,25 @@ def _existing(handler: Handler, key: str | None, idempotency_key: str | None = N
     return Existing(target=Target(handler.service.name, key, handler.name), idempotency_key=idempotency_key)
 
 
-def _named(invocation: str | Sent[Any], type_hint: Any) -> tuple[Existing, Serde[Any]]:
+def _named(
+    invocation: str | Sent[Any], type_hint: Any, errors: Iterable[type[Exception]]
+) -> tuple[Existing, Serde[Any], Declared]:
+    existing = Existing(checked_id(invocation))
     if isinstance(invocation, Sent):
-        return Existing(invocation.invocation_id), invocation.output_serde
-    parse_invocation_id(invocation)
-    return Existing(invocation), chosen(JSON if type_hint is None else None, type_hint)
+        return existing, invocation.output_serde, (*invocation.errors, *declared(errors))
+    return existing, chosen(JSON if type_hint is None else None, type_hint), declared(errors)
 
 
-def _as_declared(failed: CallFailed, handler: Handler) -> Exception | None:
-    """What the handler declared to raise, if it was that."""
-    failure = Failure(failed.status_code, failed.message, failed.metadata)
-    return declared_error(failure, handler.errors)
+@contextlib.contextmanager
+def _raising(errors: Declared) -> Generator[None]:
+    """Failures are raised as the class that was declared, if it was one of these."""
+    try:
+        yield
+    except CallFailed as failed:
+        error = declared_error(Failure(failed.status_code, failed.message, failed.metadata), errors)
+        if error is None:
+            raise
+        raise error from failed
 
 
 def _run_of(function: Callable[..., Any]) -> Handler:

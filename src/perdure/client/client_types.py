@@ -44,10 +44,17 @@ class Sent(RestateClientSendHandle, Generic[O]):
     `duplicate`: an earlier request with the same idempotency key, or an earlier run of the workflow, had made it.
     """
 
-    def __init__(self, invocation_id: str, duplicate: bool = False, output_serde: Serde[Any] = JSON) -> None:
+    def __init__(
+        self,
+        invocation_id: str,
+        duplicate: bool = False,
+        output_serde: Serde[Any] = JSON,
+        errors: tuple[type[Exception], ...] = (),
+    ) -> None:
         super().__init__(invocation_id, 200)
         self.duplicate = duplicate
         self.output_serde = output_serde
+        self.errors = errors
 
     def __repr__(self) -> str:
         return f"Sent({self.invocation_id!r}, duplicate={self.duplicate})"
@@ -282,6 +289,7 @@ class RestateClient(abc.ABC):
     ) -> RestateClientSendHandle:
         """Send to a handler by name."""
 
+    @abc.abstractmethod
     async def _call(
         self,
         function: Callable[..., Any],
@@ -290,8 +298,9 @@ class RestateClient(abc.ABC):
         idempotency_key: str | None,
         headers: dict[str, str] | None,
     ) -> Any:
-        raise NotImplementedError
+        """Run a handler, and its result."""
 
+    @abc.abstractmethod
     async def _send(
         self,
         function: Callable[..., Any],
@@ -301,4 +310,4 @@ class RestateClient(abc.ABC):
         idempotency_key: str | None,
         headers: dict[str, str] | None,
     ) -> Sent[Any]:
-        raise NotImplementedError
+        """Have a handler run."""

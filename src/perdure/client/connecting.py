@@ -14,7 +14,9 @@ from perdure.client.address import Address
 from perdure.client.blocking import OwnLoop
 from perdure.client.client import Client
 from perdure.client.errors import ConnectError
+from perdure.client.exchange import Exchange
 from perdure.client.http import HttpTransport
+from perdure.client.http_operator import HttpOperator
 from perdure.client.pool import Pool
 from perdure.client.sync import SyncClient
 from perdure.sdk.app import App
@@ -59,20 +61,20 @@ def connect(
 ) -> Client | Coroutine[Any, Any, NoReturn]:
     """A client for the ingress at a URL; nothing is sent before its first request. Close it, or use it in `async with`.
 
-    `admin_url`: where the admin API is, for what needs it (signals, cancellation). Units: `timeout_s` bounds every request
-    as a whole, None waits as long as it takes; `recover_s` is how long a request that lost its server goes on trying to
-    reach it again. While that is more than 0, the client makes an idempotency key for every call and send that has none,
-    so that trying again cannot make a second invocation. At most `connections_max` requests are under way at once.
+    `admin_url`: where the admin API is, for what needs it (signals, and what an operator does). Units: `timeout_s` bounds
+    every request as a whole, None waits as long as it takes; `recover_s` is how long a request that lost its server goes
+    on trying to reach it again. While that is more than 0, the client makes an idempotency key for every call and send that
+    has none, so that trying again cannot make a second invocation. At most `connections_max` requests are under way at once.
     """
     if not isinstance(app, str):
         return _no_cloud()
 
-    def to(url: str) -> Pool:
-        return Pool(Address.parse(url), connections_max=connections_max, connect_timeout_s=connect_timeout_s)
+    def to(url: str) -> Exchange:
+        pool = Pool(Address.parse(url), connections_max=connections_max, connect_timeout_s=connect_timeout_s)
+        return Exchange(pool, headers=headers, timeout_s=timeout_s, recover_s=recover_s)
 
-    admin = None if admin_url is None else to(admin_url)
-    transport = HttpTransport(to(app), admin, headers=headers, timeout_s=timeout_s, recover_s=recover_s)
-    return Client(transport, None if journal_value_codec is None else CodecAdapter(journal_value_codec))
+    codec = None if journal_value_codec is None else CodecAdapter(journal_value_codec)
+    return Client(HttpTransport(to(app)), HttpOperator(None if admin_url is None else to(admin_url)), codec)
 
 
 def connect_sync(

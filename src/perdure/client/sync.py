@@ -6,7 +6,7 @@ its own: neither of transports nor of values.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, cast, overload
 from perdure.client.blocking import Runner
 from perdure.client.client import Client, Output
 from perdure.client.client_types import Sent
+from perdure.client.sync_operations import SyncOperations
 from perdure.sdk.serde import DEFAULT_SERDE, Serde
 
 I = TypeVar("I")  # noqa: E741
@@ -21,12 +22,12 @@ O = TypeVar("O")  # noqa: E741
 T = TypeVar("T")
 
 
-class SyncClient:
+class SyncClient(SyncOperations):
     """Errors: those of `Client`; WrongThread where waiting would never end."""
 
     def __init__(self, client: Client, runner: Runner, on_close: Callable[[], None] | None = None) -> None:
+        super().__init__(client, runner)
         self._client = client
-        self._runner = runner
         self._on_close = on_close
         self._closed = False
 
@@ -281,9 +282,13 @@ class SyncClient:
         headers: dict[str, str] | None = None,
         scope: str | None = None,
         limit_key: str | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> bytes:
         return self._runner.run(
-            self._client.generic_call(service, handler, arg, key, idempotency_key, headers, scope, limit_key)
+            self._client.generic_call(
+                service, handler, arg, key, idempotency_key, headers, scope, limit_key, errors=errors
+            )
         )
 
     def generic_send(
@@ -297,10 +302,12 @@ class SyncClient:
         headers: dict[str, str] | None = None,
         scope: str | None = None,
         limit_key: str | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> Sent[bytes]:
         return self._runner.run(
             self._client.generic_send(
-                service, handler, arg, key, send_delay, idempotency_key, headers, scope, limit_key
+                service, handler, arg, key, send_delay, idempotency_key, headers, scope, limit_key, errors=errors
             )
         )
 
@@ -308,25 +315,37 @@ class SyncClient:
     def attach(self, invocation: Sent[T]) -> T: ...
 
     @overload
-    def attach(self, invocation: str) -> Any: ...
+    def attach(self, invocation: str, *, errors: Iterable[type[Exception]] = ...) -> Any: ...
 
     @overload
-    def attach(self, invocation: str, type_hint: type[T]) -> T: ...
+    def attach(self, invocation: str, type_hint: type[T], *, errors: Iterable[type[Exception]] = ...) -> T: ...
 
-    def attach(self, invocation: str | Sent[Any], type_hint: type[Any] | None = None) -> Any:
-        return self._runner.run(cast(Any, self._client).attach(invocation, type_hint))
+    def attach(
+        self,
+        invocation: str | Sent[Any],
+        type_hint: type[Any] | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
+    ) -> Any:
+        return self._runner.run(cast(Any, self._client).attach(invocation, type_hint, errors=errors))
 
     @overload
     def output(self, invocation: Sent[T]) -> Output[T]: ...
 
     @overload
-    def output(self, invocation: str) -> Output[Any]: ...
+    def output(self, invocation: str, *, errors: Iterable[type[Exception]] = ...) -> Output[Any]: ...
 
     @overload
-    def output(self, invocation: str, type_hint: type[T]) -> Output[T]: ...
+    def output(self, invocation: str, type_hint: type[T], *, errors: Iterable[type[Exception]] = ...) -> Output[T]: ...
 
-    def output(self, invocation: str | Sent[Any], type_hint: type[Any] | None = None) -> Output[Any]:
-        return self._runner.run(cast(Any, self._client).output(invocation, type_hint))
+    def output(
+        self,
+        invocation: str | Sent[Any],
+        type_hint: type[Any] | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
+    ) -> Output[Any]:
+        return self._runner.run(cast(Any, self._client).output(invocation, type_hint, errors=errors))
 
     def attach_idempotent(
         self,
@@ -349,6 +368,3 @@ class SyncClient:
 
     def reject_signal(self, invocation_id: str, name: str, message: str, code: int = 500) -> None:
         return self._runner.run(self._client.reject_signal(invocation_id, name, message, code))
-
-    def cancel(self, invocation: str | Sent[Any]) -> None:
-        return self._runner.run(self._client.cancel(invocation))

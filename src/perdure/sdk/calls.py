@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from perdure.model.journal import AttachInvocation, Call, OneWayCall
 from perdure.model.target import Target
-from perdure.sdk.declared_errors import Declared
+from perdure.sdk.declared_errors import Declared, declared
 from perdure.sdk.errors import CapabilityError
-from perdure.sdk.futures import Decoder, DurableCallFuture, DurableFuture, InvocationIdSlot, SendHandle
+from perdure.sdk.futures import (
+    Decoder,
+    DurableCallFuture,
+    DurableFuture,
+    DurableResultFuture,
+    InvocationIdSlot,
+    SendHandle,
+)
 from perdure.sdk.handler import handler_of
 from perdure.sdk.invocation_ids import raw_invocation_id
 from perdure.sdk.operations import Operations
@@ -80,9 +87,12 @@ class CallOperations(Operations):
         headers: dict[str, str] | None = None,
         scope: str | None = None,
         limit_key: str | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> DurableCallFuture[bytes]:
         _refuse_scope(scope, limit_key)
-        return self._call(Target(service, key, handler), self._encode(BYTES, arg), BYTES, idempotency_key, headers)
+        target, body = Target(service, key, handler), self._encode(BYTES, arg)
+        return self._call(target, body, BYTES, idempotency_key, headers, declared(errors))
 
     def generic_send(
         self,
@@ -175,13 +185,20 @@ class CallOperations(Operations):
         self._attempt.cancel_invocation(invocation_id)
 
     def attach_invocation(
-        self, invocation_id: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
+        self,
+        invocation_id: str,
+        serde: Serde[T] = DEFAULT_SERDE,
+        type_hint: type[T] | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> DurableFuture[T]:
         attempt = self._attempt
-        raw = raw_invocation_id(invocation_id)
+        raw, classes = raw_invocation_id(invocation_id), declared(errors)
         number = attempt.next_completion()
         attempt.issue(AttachInvocation(number, raw))
-        future: DurableFuture[T] = attempt.new_future(number, chosen(serde, type_hint), f"attach {invocation_id}")
+        future: DurableResultFuture[T] = DurableResultFuture(loop=attempt.loop)
+        attempt.prepare(future, number, chosen(serde, type_hint), f"attach {invocation_id}")
+        future.declared = classes
         attempt.expect(number, future)
         return future
 

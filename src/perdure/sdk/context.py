@@ -7,7 +7,7 @@ operation is issued when it is called, in source order, and returns a future (or
 from __future__ import annotations
 
 import abc
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
@@ -279,8 +279,10 @@ class Context(abc.ABC):
         headers: dict[str, str] | None = None,
         scope: str | None = None,
         limit_key: str | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> DurableCallFuture[bytes]:
-        """Call a handler by name, bytes in and bytes out."""
+        """Call a handler by name, bytes in and bytes out. `errors`: classes that it declares, to be raised as such."""
 
     @abc.abstractmethod
     def generic_send(
@@ -337,9 +339,17 @@ class Context(abc.ABC):
 
     @abc.abstractmethod
     def attach_invocation(
-        self, invocation_id: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
+        self,
+        invocation_id: str,
+        serde: Serde[T] = DEFAULT_SERDE,
+        type_hint: type[T] | None = None,
+        *,
+        errors: Iterable[type[Exception]] = (),
     ) -> DurableFuture[T]:
-        """The result of another invocation, by its id."""
+        """The result of another invocation, by its id. `errors`: classes that its handler declares.
+
+        Errors: TerminalError, as it ended; 404 when the id is unknown or past its retention.
+        """
 
     @abc.abstractmethod
     def attempt_epoch(self) -> int:

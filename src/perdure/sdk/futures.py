@@ -171,17 +171,24 @@ class InvocationIdSlot:
         return await self.future
 
 
-class DurableCallFuture(DurableFuture[T]):
-    """The result of a call to another handler."""
+class DurableResultFuture(DurableFuture[T]):
+    """The result of another invocation. `declared`: what its handler may have declared to raise."""
 
-    __slots__ = ("callee", "declared")
+    __slots__ = ("declared",)
 
-    callee: InvocationIdSlot
     declared: Declared
 
     @property
     def errors(self) -> Declared:
         return (*self.declared, *self.attempt.handler.errors)
+
+
+class DurableCallFuture(DurableResultFuture[T]):
+    """The result of a call to another handler."""
+
+    __slots__ = ("callee",)
+
+    callee: InvocationIdSlot
 
     def resolve(self, result: bytes | Failure | list[str] | None) -> None:
         self.attempt.child_done(self.completion_id)

@@ -25,7 +25,7 @@ _HIDDEN = frozenset(("request", "seed", "callers", "inbox_position"))
 
 def summary(row: Invocation) -> dict[str, Plain]:
     """One invocation of a list. What is not there (yet) is left out."""
-    target, result = row.target, row.result
+    target = row.target
     shown: dict[str, Plain | None] = {
         "id": format_invocation_id(row.id),
         "status": status_name(row),
@@ -43,11 +43,16 @@ def summary(row: Invocation) -> dict[str, Plain]:
         "idempotency_key": row.idempotency_key,
         "origin": None if row.origin is None else _plain(row.origin),
     }
-    if isinstance(result, Failure):
-        shown["failure"] = {"code": result.code, "message": result.message}
-    if row.last_error is not None and row.status is not Status.COMPLETED:
-        shown["last_error"] = {"code": row.last_error.code, "message": row.last_error.message}
-    return {name: value for name, value in shown.items() if value is not None}
+    return {name: value for name, value in shown.items() if value is not None} | _errors(row)
+
+
+def _errors(row: Invocation) -> dict[str, Plain]:
+    """How it has ended, if with an error; of one that has not: how its last attempt did."""
+    if row.status is not Status.COMPLETED:
+        error = row.last_error
+        return {} if error is None else {"last_error": {"code": error.code, "message": error.message}}
+    failure = row.result
+    return {"failure": {"code": failure.code, "message": failure.message}} if isinstance(failure, Failure) else {}
 
 
 def described(details: Details) -> dict[str, Plain]:
@@ -57,6 +62,7 @@ def described(details: Details) -> dict[str, Plain]:
     shown["status"] = status_name(row)
     shown["handler_kind"] = row.handler_kind.name.lower()
     shown["attempts"] = row.epoch
+    shown = {**_errors(row), **shown}
     shown["waits_for"] = msgspec.to_builtins(details.waits_for)
     shown["timeline"] = msgspec.to_builtins(details.timeline)
     shown["journal"] = [

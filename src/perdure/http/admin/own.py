@@ -21,6 +21,10 @@ _STATE_BODY_FACTOR = 5
 """A byte is written as up to four characters in the JSON of a state."""
 
 
+UNCHANGED = {"x-perdure-unchanged": "true"}
+"""Headers of an answer that says that nothing had to be done, or that what was asked waits for its turn."""
+
+
 class ModifyState(msgspec.Struct):
     object_key: str
     new_state: dict[str, list[int]]
@@ -107,5 +111,5 @@ class OwnRoutes:
             return PlainTextResponse(f"Failed to parse the request body as JSON: {why}", 400)
         except ValueError as why:  # a number that is no byte
             return PlainTextResponse(f"Failed to deserialize the JSON body into the target type: {why}", 422)
-        await self._engine.modify_state(request.path_params["name"], asked.object_key, new_state, asked.version)
-        return Response(status_code=202)
+        done = await self._engine.modify_state(request.path_params["name"], asked.object_key, new_state, asked.version)
+        return Response(status_code=202, headers=None if done else UNCHANGED)

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from perdure.http.admin import shapes
-from perdure.http.admin.own import OwnRoutes
+from perdure.http.admin.own import UNCHANGED, OwnRoutes
 from perdure.http.admin.replies import (
     AdminRefused,
     ErrorBody,
@@ -143,8 +143,8 @@ class AdminRoutes:
     async def resume(self, request: Request) -> Response:
         asked = invocation_id(self._engine, request)
         self._check_deployment(request)
-        await self._engine.resume(asked)
-        return Response()
+        resumed = await self._engine.resume(asked)
+        return Response(headers=None if resumed else UNCHANGED)
 
     async def restart(self, request: Request) -> Response:
         asked = invocation_id(self._engine, request)
