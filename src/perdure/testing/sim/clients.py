@@ -1,0 +1,185 @@
+"""Callers outside: each does one thing after the other, and is there before, during and after every process.
+
+What a process took down is asked again if it can be (by its idempotency key), and otherwise is left as it is: it may have
+been accepted or not. What was acknowledged must come to its end, with the result that the program says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Literal
+
+import msgspec
+
+from perdure.log.errors import LogStopped
+from perdure.model.journal import Failure, Result
+from perdure.model.target import Target
+from perdure.node.engine import Engine
+from perdure.node.errors import ControlRefused, DiskFull, InvocationNotFound, NodeStopped, Overloaded
+from perdure.node.requests import NewInvocation
+from perdure.testing.sim.programs import Author, Program, expected, matches, tokens
+from perdure.testing.sim.world import World
+
+
+@dataclass(slots=True)
+class Request:
+    """One thing that a client does. `tried`: a process took it down, and nobody knows what came of it."""
+
+    kind: Literal["call", "send", "add", "read"]
+    name: str
+    program: Program | None = None
+    key: str = ""
+    amount: int = 0
+    ms: int = 0
+    idempotent: bool = False
+    delay_ms: int = 0
+    tried: bool = False
+
+
+class Client:
+    def __init__(self, number: int, world: World, random: Random, author: Author, *, forgets: bool) -> None:
+        self._world = world
+        self._random = random
+        self._forgets = forgets
+        self.accepted: dict[bytes, Request] = {}
+        """Sent and acknowledged."""
+        self.disturbed: set[bytes] = set()
+        """Cancelled or killed by an operator: their results may be anything."""
+        self.requests = [self._request(f"r{number}.{index}", author) for index in range(random.randint(2, 5))]
+        self.finished: list[Program] = []
+        """Programs that came to their end undisturbed."""
+
+    def _request(self, name: str, author: Author) -> Request:
+        random = self._random
+        kind = random.choice(("call", "call", "send", "send", "add", "add", "read"))
+        idempotent = random.random() < 0.5
+        if kind in ("add", "read"):
+            cell = author.cell()
+            return Request(kind, name, None, cell.key, cell.value, cell.ms, idempotent)  # type: ignore[arg-type]
+        delay_ms = random.choice((0, 0, 1_500))
+        return Request(kind, name, author.program(), idempotent=idempotent, delay_ms=delay_ms)  # type: ignore[arg-type]
+
+    async def run(self, engine: Engine) -> None:
+        """Go on until everything is done. Errors: NodeStopped when the process ends before."""
+        while self.requests:
+            await asyncio.sleep(self._random.choice((0.0, 0.01, 1.0, 3.0)) * self._random.random())
+            request = self.requests[0]
+            if request.tried and not request.idempotent:
+                self._world.trace.note(f"client leaves {request.name}: nobody knows what came of it")
+                self.requests.pop(0)
+                continue
+            try:
+                await self._do(engine, request)
+            except (Overloaded, DiskFull):
+                await asyncio.sleep(0.5)
+                continue
+            except LogStopped as error:
+                raise NodeStopped(error.what) from error
+            self.requests.pop(0)
+
+    async def _do(self, engine: Engine, request: Request) -> None:
+        key = request.name if request.idempotent else None
+        note = self._world.trace.note
+        note(f"client asks {request.name} {request.kind}")
+        request.tried = True
+        match request.kind:
+            case "call":
+                assert request.program is not None
+                outcome = await engine.call(_invocation(request.program, key))
+                self._judge(outcome.invocation_id, request.program, outcome.result)
+            case "send":
+                assert request.program is not None
+                accepted = await engine.send(_invocation(request.program, key, request.delay_ms))
+                self.accepted[accepted.invocation_id] = request
+            case "add" | "read":
+                await self._use_cell(engine, request, key)
+        note(f"client has {request.name}")
+
+    async def _use_cell(self, engine: Engine, request: Request, key: str | None) -> None:
+        history = self._world.history
+        history.begin(request.key, request.name, request.amount if request.kind == "add" else None)
+        arg = [request.amount, request.ms] if request.kind == "add" else None
+        outcome = await engine.call(_to(Target("Cell", request.key, request.kind), arg, key))
+        assert isinstance(outcome.result, bytes), outcome
+        history.end(request.key, request.name, json.loads(outcome.result))
+
+    def _judge(self, invocation_id: bytes, program: Program, result: Result) -> None:
+        found = ["failed", result.code] if isinstance(result, Failure) else json.loads(result or b"null")
+        if invocation_id in self.disturbed:
+            return
+        if not matches(expected(program), found):
+            self._world.broken("result", f"{program.token} returned {found}, not {expected(program)}")
+        self.finished.append(program)
+
+    def judge_end(self, engine: Engine) -> None:
+        """After everything has come to its end."""
+        for invocation_id, request in self.accepted.items():
+            assert request.program is not None
+            row = engine.find(invocation_id)
+            if row is not None:
+                self._judge(invocation_id, request.program, row.result)
+            elif not self._forgets:
+                self._world.broken("acknowledged", f"{request.name} was accepted, and is unknown now")
+        for program in self.finished:
+            for token in tokens(program):
+                if len(self._world.entries.get(token, ())) != 1:
+                    self._world.broken("exactly-once", f"{token} of {program.token} did not run as one invocation")
+
+
+class Outside:
+    """Resolves awakeables that were handed out, until it is sure that they are."""
+
+    def __init__(self, world: World, random: Random) -> None:
+        self._world = world
+        self._random = random
+        self._done: set[str] = set()
+
+    async def run(self, engine: Engine) -> None:
+        from perdure.model.ids import parse_awakeable_id
+
+        while True:
+            await asyncio.sleep(0.05 + self._random.random())
+            for awakeable, value in list(self._world.posted.items()):
+                if awakeable not in self._done:
+                    invocation_id, signal = parse_awakeable_id(awakeable)
+                    await engine.signal(invocation_id, signal, json.dumps(value).encode())
+                    self._done.add(awakeable)
+
+
+class Operator:
+    """Pauses, resumes, cancels and kills what clients have sent. `gentle`: only what leaves results as they are."""
+
+    def __init__(self, random: Random, clients: list[Client], *, gentle: bool) -> None:
+        self._random = random
+        self._clients = clients
+        self._gentle = gentle
+
+    async def run(self, engine: Engine) -> None:
+        random = self._random
+        while True:
+            await asyncio.sleep(0.1 + 3 * random.random())
+            client = random.choice(self._clients)
+            if not client.accepted:
+                continue
+            invocation_id = random.choice(list(client.accepted))
+            actions = ["pause", "resume", "resume"] if self._gentle else ["pause", "resume", "cancel", "kill"]
+            action = random.choice(actions)
+            if action in ("cancel", "kill"):
+                client.disturbed.add(invocation_id)
+            try:
+                await getattr(engine, action)(invocation_id)
+            except (ControlRefused, InvocationNotFound):
+                continue
+
+
+def _invocation(program: Program, key: str | None, delay_ms: int = 0) -> NewInvocation:
+    target = Target("Thing", program.key, "run") if program.key else Target("Plain", None, "run")
+    return _to(target, msgspec.to_builtins(program), key, delay_ms)
+
+
+def _to(target: Target, arg: Any, key: str | None, delay_ms: int = 0) -> NewInvocation:
+    body, content_type = (b"", None) if arg is None else (json.dumps(arg).encode(), "application/json")
+    return NewInvocation(target, body, content_type, idempotency_key=key, delay_ms=delay_ms)

@@ -1,0 +1,340 @@
+"""Handlers that carry out programs: an interpreter on the public API, in several versions of the same code.
+
+Everything that a program does goes through the real SDK. Steps report to the world outside when their bodies run; each
+has a name and a place (its branch, and a number that grows along it), so that the world can tell what may not run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from perdure.sdk.app import App, app
+from perdure.sdk.context import Context, ObjectContext, ObjectSharedContext, WorkflowContext, WorkflowSharedContext
+from perdure.sdk.errors import TerminalError
+from perdure.sdk.futures import DurableFuture
+from perdure.sdk.object import VirtualObject
+from perdure.sdk.service import Service
+from perdure.sdk.workflow import Workflow
+from perdure.testing.sim.programs import Operation, Program
+from perdure.testing.sim.world import World
+
+COMPATIBLE = (1, 2)
+"""Versions of the code that differ in nothing but their identity."""
+INCOMPATIBLE = 3
+"""Swaps the two steps of `swap`: what has begun under another version must not go on under it."""
+
+
+def make_app(world: World, version: int) -> App:
+    """The services of a simulated process that runs this version of the code."""
+    return app(Services(world, version).all, dev=False)
+
+
+class Services:
+    """The handlers, bound to the world that they report to."""
+
+    def __init__(self, world: World, version: int) -> None:
+        self.world = world
+        self.version = version
+        self.plain = Service("Plain")
+        self.thing = VirtualObject("Thing")
+        self.cell = VirtualObject("Cell")
+        self.flow = Workflow("Flow")
+        self.all = [self.plain, self.thing, self.cell, self.flow]
+        self._add_runs()
+        self._add_helpers()
+        self._add_cell()
+        self._add_flow()
+
+    def _add_runs(self) -> None:
+        interpreter = Interpreter(self)
+        if self.version == 1:
+
+            async def run(ctx: Context, program: dict[str, Any]) -> Any:
+                return await interpreter.run(ctx, program, version=1)
+
+        elif self.version == 2:
+
+            async def run(ctx: Context, program: dict[str, Any]) -> Any:
+                return await interpreter.run(ctx, program, version=2)
+
+        else:
+
+            async def run(ctx: Context, program: dict[str, Any]) -> Any:
+                return await interpreter.run(ctx, program, version=3)
+
+        async def run_on_key(ctx: ObjectContext, program: dict[str, Any]) -> Any:
+            return await run(ctx, program)
+
+        self.run = self.plain.handler("run")(run)
+        self.run_on_key = self.thing.handler("run")(run_on_key)
+
+    def _add_helpers(self) -> None:
+        @self.plain.handler()
+        async def answer(ctx: Context, what: dict[str, Any]) -> None:
+            await ctx.sleep(what["ms"] / 1000)
+            if "signal" in what:
+                ctx.resolve_signal(what["to"], what["signal"], what["value"])
+            else:
+                ctx.resolve_awakeable(what["to"], what["value"])
+
+        @self.plain.handler()
+        async def hang(ctx: Context) -> None:
+            try:
+                await ctx.awakeable()[1]
+            except TerminalError:
+                await step(self.world, ctx, "compensate", "", 1, None)
+                raise
+
+        self.answer, self.hang = answer, hang
+
+    def _add_cell(self) -> None:
+        """A register that is added to: read, then a step, then written, so that two at once would lose one."""
+        world = self.world
+
+        @self.cell.handler()
+        async def add(ctx: ObjectContext, what: list[int]) -> int:
+            amount, ms = what
+            total = (await ctx.get("total", type_hint=int) or 0) + amount
+            await step(world, ctx, "add", "", 1, None, ms=ms)
+            ctx.set("total", total)
+            return total
+
+        @self.cell.handler(kind="shared")
+        async def read(ctx: ObjectSharedContext) -> int:
+            return await ctx.get("total", type_hint=int) or 0
+
+        self.add, self.read = add, read
+
+    def _add_flow(self) -> None:
+        @self.flow.main()
+        async def main(ctx: WorkflowContext, value: int) -> int:
+            ctx.set("value", value)
+            return await ctx.promise("told", type_hint=int).value()
+
+        @self.flow.handler()
+        async def tell(ctx: WorkflowSharedContext, value: int) -> int:
+            await ctx.promise("told", type_hint=int).resolve(value)
+            return value + 1
+
+        self.main, self.tell = main, tell
+
+
+class _Failing(Exception):
+    """What a step does before it succeeds."""
+
+
+def step(
+    world: World,
+    ctx: Context,
+    name: str,
+    branch: str,
+    index: int,
+    value: Any,
+    *,
+    ms: int = 0,
+    times: int = 0,
+    thread: bool = False,
+    act: Callable[[], None] | None = None,
+) -> DurableFuture[Any]:
+    """A step that reports to the world, fails `times` times, takes `ms`, and returns `value`."""
+    invocation_id = ctx.request().id
+
+    async def body() -> Any:
+        with world.runs(invocation_id, name, branch, index) as before:
+            await asyncio.sleep(ms / 1000)
+            if before < times:
+                raise _Failing(name)
+            if act is not None:
+                act()
+            return value
+
+    def plain() -> Any:
+        with world.runs(invocation_id, name, branch, index):
+            return value
+
+    return ctx.run_typed(name, plain if thread else body)
+
+
+class Interpreter:
+    """Runs a program's operations, in order, each through the context it is given."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._world = services.world
+        self._methods: dict[str, Callable[[Any, Operation, str, int], Awaitable[Any]]] = {
+            name[1:]: getattr(self, name) for name in dir(self) if name[0] == "_" and name[1] != "_"
+        }
+
+    async def run(self, ctx: Any, data: dict[str, Any], *, version: int) -> Any:
+        program = msgspec.convert(data, Program)
+        self._world.entered(ctx.request().id, program.token)
+        await self._run_step(ctx, f"enter {program.token}", "", 0, None)
+        results = await self._sequence(ctx, program.operations, "")
+        if program.fails:
+            raise TerminalError("as the program says", 418)
+        return results
+
+    async def _sequence(self, ctx: Any, operations: list[Operation], branch: str) -> list[Any]:
+        results: list[Any] = []
+        for index, operation in enumerate(operations, 1):
+            results.append(await self._methods[operation.kind](ctx, operation, branch, index * 10))
+        return results
+
+    def _run_step(self, ctx: Any, name: str, branch: str, index: int, value: Any, **how: Any) -> Any:
+        return step(self._world, ctx, name, branch, index, value, **how)
+
+    # --- steps ------------------------------------------------------------------------------------------------------------
+
+    async def _step(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        return await self._run_step(ctx, f"{branch}{index}", branch, index, op.value, ms=op.ms)
+
+    async def _thread(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        return await self._run_step(ctx, f"{branch}{index}", branch, index, op.value, thread=True)
+
+    async def _failing(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        return await self._run_step(ctx, f"{branch}{index}", branch, index, op.value, ms=op.ms, times=op.times)
+
+    async def _swap(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        values = [op.value, op.value + 1]
+        places = (1, 0) if self._services.version == INCOMPATIBLE else (0, 1)
+        found: list[Any] = [None, None]
+        for turn, place in enumerate(places):
+            name = f"{branch}{index} {'ab'[place]}"
+            found[place] = await self._run_step(ctx, name, branch, index + turn, values[place], ms=op.ms)
+        return found
+
+    async def _uuid(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        drawn = f"{ctx.uuid()} {ctx.random().random()}"
+        self._world.same(ctx.request().id, f"{branch}{index}", drawn)
+        return await self._run_step(ctx, f"{branch}{index}", branch, index, drawn)
+
+    # --- time -------------------------------------------------------------------------------------------------------------
+
+    async def _sleep(self, ctx: Any, op: Operation, branch: str, index: int) -> None:
+        await ctx.sleep(timedelta(milliseconds=op.ms))
+
+    async def _nap(self, ctx: Any, op: Operation, branch: str, index: int) -> None:
+        await asyncio.sleep(op.ms / 1000)
+
+    async def _timeout(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        try:
+            async with asyncio.timeout(0.1 + op.ms / 1000):
+                await ctx.awakeable()[1]
+        except TimeoutError:
+            return "timeout"
+
+    async def _in_time(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        if op.program is None:
+            return await asyncio.wait_for(self._step(ctx, op, branch, index), 86_400)
+        return await asyncio.wait_for(self._start(ctx, op.program), 86_400)
+
+    # --- others -----------------------------------------------------------------------------------------------------------
+
+    def _start(self, ctx: Any, program: Program, idempotency_key: str | None = None) -> Any:
+        data = msgspec.to_builtins(program)
+        if program.key:
+            return ctx.object_call(self._services.run_on_key, program.key, data, idempotency_key)
+        return ctx.service_call(self._services.run, data, idempotency_key)
+
+    def _launch(self, ctx: Any, program: Program, ms: int) -> Any:
+        data, delay = msgspec.to_builtins(program), timedelta(milliseconds=ms) if ms else None
+        if program.key:
+            return ctx.object_send(self._services.run_on_key, program.key, data, delay)
+        return ctx.service_send(self._services.run, data, delay)
+
+    async def _call(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        assert op.program is not None
+        return await self._start(ctx, op.program)
+
+    async def _refused(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        assert op.program is not None
+        try:
+            return await self._start(ctx, op.program)
+        except TerminalError as error:
+            return ["failed", error.status_code]
+
+    async def _send(self, ctx: Any, op: Operation, branch: str, index: int) -> None:
+        assert op.program is not None
+        self._launch(ctx, op.program, op.ms)
+
+    async def _attach(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        assert op.program is not None
+        sent = self._launch(ctx, op.program, op.ms)
+        return await ctx.attach_invocation(await sent.invocation_id())
+
+    async def _twice(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        assert op.program is not None
+        calls = [self._start(ctx, op.program, op.program.token) for _ in range(2)]
+        return [await call for call in calls]
+
+    async def _cell(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        history, name = self._world.history, f"{ctx.request().id} {branch}{index}"
+        history.begin(op.key, name, op.value)
+        total = await ctx.object_call(self._services.add, op.key, [op.value, op.ms])
+        history.end(op.key, name, total)
+        return total
+
+    async def _cancel(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        call = ctx.service_call(self._services.hang)
+        await ctx.sleep(op.ms / 1000)
+        await call.cancel_invocation()
+        try:
+            return await call
+        except TerminalError as error:
+            return ["failed", error.status_code]
+
+    async def _flow(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        run = ctx.workflow_call(self._services.main, op.key, op.value)
+        told = ctx.workflow_call(self._services.tell, op.key, op.value)
+        return [await run, await told]
+
+    # --- answers from elsewhere -------------------------------------------------------------------------------------------
+
+    async def _awakeable(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        awakeable, answer = ctx.awakeable(type_hint=int)
+        ctx.service_send(self._services.answer, {"to": awakeable, "value": op.value, "ms": op.ms})
+        return await answer
+
+    async def _outside(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        awakeable, answer = ctx.awakeable(type_hint=int)
+        name, world = f"{branch}{index}", self._world
+        await self._run_step(ctx, name, branch, index, None, act=lambda: world.post(awakeable, op.value))
+        return await answer
+
+    async def _signal(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        name = f"s{branch}{index}"
+        what = {"to": ctx.request().id, "signal": name, "value": op.value, "ms": op.ms}
+        ctx.service_send(self._services.answer, what)
+        return await ctx.signal(name, type_hint=int)
+
+    # --- side by side -----------------------------------------------------------------------------------------------------
+
+    def _branches(self, ctx: Any, op: Operation, branch: str, index: int) -> list[Any]:
+        return [self._sequence(ctx, each, f"{branch}{index}.{at}.") for at, each in enumerate(op.branches)]
+
+    async def _gather(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        return list(await asyncio.gather(*self._branches(ctx, op, branch, index)))
+
+    async def _group(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in self._branches(ctx, op, branch, index)]
+        return [task.result() for task in tasks]
+
+    # --- state ------------------------------------------------------------------------------------------------------------
+
+    async def _set(self, ctx: Any, op: Operation, branch: str, index: int) -> None:
+        ctx.set(op.key, op.value)
+
+    async def _get(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        return await ctx.get(op.key, type_hint=int)
+
+    async def _keys(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        return sorted(await ctx.state_keys())
+
+    async def _clear(self, ctx: Any, op: Operation, branch: str, index: int) -> None:
+        ctx.clear(op.key)

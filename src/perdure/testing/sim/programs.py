@@ -1,0 +1,184 @@
+"""Random programs for simulated handlers: plain data, drawn from the seed, together with what each must return.
+
+A program is what a handler does, one operation after the other; its result is the list of their results. It holds no clock
+and no chance of its own, so its result is known before it runs, except where other invocations have a say: `ANY` stands
+there. What it must not know: how operations are carried out (`handlers`) or judged (`world`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any, Final, Literal
+
+import msgspec
+
+ANY: Final = "<any>"
+
+Kind = Literal[
+    "step", "thread", "failing", "sleep", "nap", "call", "send", "attach", "twice", "gather", "group", "timeout", "in_time",
+    "awakeable", "outside", "signal", "cancel", "uuid", "set", "get", "keys", "clear", "cell", "flow", "refused", "swap",
+]  # fmt: skip
+
+_PLAIN: tuple[Kind, ...] = (
+    "step", "step", "thread", "failing", "sleep", "nap", "call", "call", "send", "send", "attach", "twice", "gather", "group",
+    "timeout", "in_time", "awakeable", "outside", "signal", "cancel", "uuid", "cell", "cell", "flow", "refused",
+)  # fmt: skip
+_KEYED: tuple[Kind, ...] = ("set", "set", "get", "get", "keys", "clear", "step", "sleep", "call")
+
+
+class Operation(msgspec.Struct, omit_defaults=True):
+    """`ms`: how long it takes or waits; `times`: how often it fails first; `branches`: what runs side by side."""
+
+    kind: Kind
+    value: int = 0
+    ms: int = 0
+    times: int = 0
+    key: str = ""
+    program: Program | None = None
+    branches: list[list[Operation]] = []
+
+
+class Program(msgspec.Struct, omit_defaults=True):
+    """`token` is its own: no invocation but one may ever run it. `key` names the object that it runs on, if any."""
+
+    token: str
+    operations: list[Operation]
+    key: str = ""
+    fails: bool = False
+    """It ends with a terminal error, code 418."""
+
+
+class Author:
+    """Writes programs; tokens and keys are numbered. `fragile`: some do what an incompatible upgrade changes."""
+
+    def __init__(self, random: Random, *, cells: int, fragile: bool) -> None:
+        self._random = random
+        self._cells = cells
+        self._fragile = fragile
+        self._count = 0
+
+    def program(self, depth: int = 2) -> Program:
+        keyed = self._random.random() < 0.3
+        token = self._name("p")
+        length = self._random.randint(1, 5 if depth == 2 else 2)
+        operations = [self.operation(depth, keyed=keyed) for _ in range(length)]
+        if self._fragile and self._random.random() < 0.5:
+            swap = Operation("swap", value=self._number(), ms=self._ms(2_000))
+            operations.insert(self._random.randint(0, len(operations)), swap)
+        return Program(token, operations, key=token if keyed else "")
+
+    def cell(self) -> Operation:
+        return Operation("cell", key=f"c{self._random.randrange(self._cells)}", value=self._number(), ms=self._ms(200))
+
+    def operation(self, depth: int, *, keyed: bool = False) -> Operation:
+        random = self._random
+        kinds = _KEYED if keyed and random.random() < 0.7 else _PLAIN
+        kind = random.choice(kinds)
+        operation = Operation(kind, value=self._number(), ms=self._ms(500))
+        match kind:
+            case "failing":
+                operation.times = random.randint(1, 3)
+            case "sleep" | "nap":
+                operation.ms = self._ms(20_000)
+            case "call" | "send" | "attach" | "twice" | "in_time":
+                if depth == 0:
+                    return Operation("step", value=operation.value, ms=operation.ms)
+                operation.program = self.program(depth - 1)
+                if kind == "send" and random.random() < 0.5:
+                    operation.ms = 0
+            case "refused":
+                operation.program = Program(self._name("p"), [Operation("step", value=operation.value)], fails=True)
+            case "gather" | "group":
+                if depth == 0:
+                    return Operation("step", value=operation.value, ms=operation.ms)
+                operation.branches = [
+                    [self.operation(depth - 1) for _ in range(random.randint(1, 2))]
+                    for _ in range(random.randint(2, 3))
+                ]
+            case "cell":
+                return self.cell()
+            case "flow" | "set" | "get" | "clear":
+                operation.key = self._name("f") if kind == "flow" else f"k{random.randrange(3)}"
+            case _:
+                pass
+        return operation
+
+    def _name(self, prefix: str) -> str:
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def _number(self) -> int:
+        return self._random.randrange(1, 1_000)
+
+    def _ms(self, most: int) -> int:
+        return self._random.choice((0, 1, self._random.randint(1, 50), self._random.randint(1, most)))
+
+
+def expected(program: Program) -> Any:
+    """What the program must return, as JSON; ANY where others decide. A failure is `["failed", code]`."""
+    if program.fails:
+        return ["failed", 418]
+    state: dict[str, int] = {}
+    return [_expected(operation, state) for operation in program.operations]
+
+
+def _expected(operation: Operation, state: dict[str, int]) -> Any:
+    match operation.kind:
+        case "step" | "thread" | "awakeable" | "outside" | "signal" | "in_time" if operation.program is None:
+            return operation.value
+        case "call" | "attach" | "in_time":
+            assert operation.program is not None
+            return expected(operation.program)
+        case "twice":
+            assert operation.program is not None
+            return [expected(operation.program)] * 2
+        case "gather" | "group":
+            return [[_expected(each, state) for each in branch] for branch in operation.branches]
+        case "timeout":
+            return "timeout"
+        case "cancel":
+            return ["failed", 409]
+        case "refused":
+            return ["failed", 418]
+        case "flow" | "swap":
+            return [operation.value, operation.value + 1]
+        case "set":
+            state[operation.key] = operation.value
+            return None
+        case "clear":
+            state.pop(operation.key, None)
+            return None
+        case "get":
+            return state.get(operation.key)
+        case "keys":
+            return sorted(state)
+        case "failing":
+            return operation.value
+        case "cell" | "uuid":
+            return ANY
+        case _:
+            return None
+
+
+def matches(expected: Any, found: Any) -> bool:
+    if expected == ANY:
+        return True
+    if isinstance(expected, list) and isinstance(found, list):
+        return len(expected) == len(found) and all(map(matches, expected, found))
+    return bool(expected == found)
+
+
+def tokens(program: Program) -> Iterator[str]:
+    """Of all programs that a program that came to its end has set going, its own first."""
+    yield program.token
+    for operation in program.operations:
+        yield from _tokens(operation)
+
+
+def _tokens(operation: Operation) -> Iterator[str]:
+    if operation.program is not None:
+        yield from tokens(operation.program)
+    for branch in operation.branches:
+        for each in branch:
+            yield from _tokens(each)

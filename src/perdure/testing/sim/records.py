@@ -1,0 +1,132 @@
+"""What the log acknowledged, kept by the world: nothing of it may ever be missing or different.
+
+The tables are rebuilt from these records alone, beside the live ones, and must say the same.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import msgspec
+
+from perdure.env.executor import Executor
+from perdure.model import journal as j
+from perdure.model import records as r
+from perdure.model.ids import format_invocation_id
+from perdure.node.engine import Engine
+from perdure.partition.apply import apply
+from perdure.store.store import Store
+from perdure.testing.sim.world import World
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(r.Record).decode
+
+
+class Records:
+    """Every record that was applied, by LSN, from 1."""
+
+    def __init__(self, world: World, partitions: int, executor: Executor) -> None:
+        self._world = world
+        self._partitions = partitions
+        self._by_lsn: list[bytes | None] = [None]
+        self._rebuilt = Store.open(None, partitions, executor=executor)
+        self._rebuilt_lsn = 0
+
+    @property
+    def last_lsn(self) -> int:
+        return len(self._by_lsn) - 1
+
+    def applied(self, engine: Engine, records: list[r.Record]) -> None:
+        """A batch is durable and has been applied."""
+        first_lsn = engine.applied_lsn - len(records) + 1
+        for lsn, record in enumerate(records, first_lsn):
+            self._add(lsn, record)
+            self._learn(engine, record)
+
+    def _add(self, lsn: int, record: r.Record) -> None:
+        data = _encode(record)
+        while self.last_lsn < lsn - 1:
+            self._by_lsn.append(None)  # a void
+        if lsn <= self.last_lsn:
+            self._world.broken("log-order", f"LSN {lsn} was applied twice")
+            return
+        self._by_lsn.append(data)
+        self._world.trace.note(f"applied {lsn} {describe(record)}")
+
+    def _learn(self, engine: Engine, record: r.Record) -> None:
+        """Which steps have a durable result now."""
+        if type(record) is not r.Progress or not any(type(entry) is j.Completion for entry in record.entries):
+            return
+        row = engine.invocation(record.partition, record.seq)
+        if row is None:
+            return
+        names: dict[int, str] = {}
+        invocation_id = format_invocation_id(row.id)
+        for entry in engine.journal(record.partition, record.seq).entries:
+            if type(entry) is j.Run:
+                names[entry.completion_id] = entry.name
+            elif type(entry) is j.Completion and entry.code == j.CompletionCode.RUN:
+                self._world.recorded.add((invocation_id, names[entry.completion_id]))
+
+    # --- after a start ------------------------------------------------------------------------------------------------------
+
+    def check_start(self, engine: Engine) -> None:
+        """The log of a new process holds all that was acknowledged, as it was; and its tables follow from it."""
+        world, log = self._world, engine.log
+        found_lsn = log.first_lsn - 1
+        for first_lsn, records in log.read(log.first_lsn):
+            for lsn, record in enumerate(records, first_lsn):
+                found_lsn = lsn
+                if lsn > self.last_lsn:
+                    self._add(lsn, record)
+                    self._learn(engine, record)
+                elif _encode(record) != self._by_lsn[lsn]:
+                    world.broken("acknowledged", f"LSN {lsn} is {describe(record)} now, and was something else")
+        if max(found_lsn, engine.store.applied_lsn) < self.last_lsn:
+            world.broken("acknowledged", f"the log ends at LSN {found_lsn}, but {self.last_lsn} was acknowledged")
+        self.check_tables(engine)
+
+    def check_tables(self, engine: Engine) -> None:
+        """The tables say what the records say."""
+        if engine.applied_lsn != self.last_lsn:
+            self._world.broken("tables", f"applied up to LSN {engine.applied_lsn}, and the log ends at {self.last_lsn}")
+            return
+        for partition in range(self._partitions):
+            if self.rebuilt(partition) != engine.store.digest(partition):
+                self._world.broken("tables", f"partition {partition} is not what its log says, at LSN {self.last_lsn}")
+
+    def rebuilt(self, partition: int) -> str:
+        tables = self._rebuilt.tables
+        for data in self._by_lsn[self._rebuilt_lsn + 1 :]:
+            if data is not None:
+                record = _decode(data)
+                apply(record, tables[record.partition], self._partitions)
+        self._rebuilt_lsn = self.last_lsn
+        return self._rebuilt.digest(partition)
+
+    def close(self) -> None:
+        self._rebuilt.close()
+
+
+_SHOWN = ("seq", "epoch", "awaiting", "retry_at_ms", "outbox_seq", "seqs", "timers", "up_to")
+
+
+def describe(record: r.Record) -> str:
+    """One line that is the same in every process of a seed."""
+    shown: Any = record
+    if type(record) is r.AttemptFailed:  # where the code lies is not part of what happened
+        error = msgspec.structs.replace(record.error, stacktrace="", message=record.error.message[:60])
+        shown = msgspec.structs.replace(record, error=error)
+    words = [f"{type(record).__name__} p{record.partition}"]
+    words += [f"{name}={getattr(record, name)}" for name in _SHOWN if hasattr(record, name)]
+    if type(record) is r.Progress:
+        words.append(",".join(_entry(entry) for entry in record.entries))
+    if type(record) is r.AttemptFailed:
+        words.append(shown.error.message)
+    return f"{' '.join(words)} {zlib.crc32(_encode(shown)):08x}"
+
+
+def _entry(entry: j.Entry) -> str:
+    number = getattr(entry, "completion_id", getattr(entry, "signal_id", ""))
+    return f"{type(entry).__name__}{number}"

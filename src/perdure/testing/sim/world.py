@@ -1,0 +1,128 @@
+"""The world outside a simulated process: what steps did to it, what it was told, and what must hold of that.
+
+It outlives every process and sees only what a real outside could see, and the log's acknowledgements. The first thing that
+does not hold is raised as `Violation` at the end of the callback in which it was noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from perdure.testing.sim.linearizability import History
+
+
+class Violation(Exception):
+    """Something that is promised did not hold. `check` names the promise."""
+
+    def __init__(self, check: str, what: str) -> None:
+        super().__init__(f"{check}: {what}")
+        self.check = check
+        self.what = what
+
+
+class Trace:
+    """Everything that happened, in order, as text; and a digest of it."""
+
+    def __init__(self, keep: bool) -> None:
+        self.lines: list[str] = []
+        self.now_s: Callable[[], float] = float
+        self._keep = keep
+        self._sha = hashlib.sha256()
+
+    def note(self, text: str) -> None:
+        line = f"{self.now_s():.4f} {text}"
+        self._sha.update(line.encode())
+        if self._keep:
+            self.lines.append(line)
+
+    def digest(self) -> str:
+        return self._sha.hexdigest()
+
+
+class World:
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.history = History()
+        self.process = 0
+        """Number of the process that lives; 0: none does."""
+        self.violations: list[Violation] = []
+        self.on_violation: Callable[[], None] = lambda: None
+        self.recorded: set[tuple[str, str]] = set()
+        """(invocation id, step) of the steps whose results are durable."""
+        self.posted: dict[str, int] = {}
+        """Awakeables that somebody outside is to resolve, by id, and with what."""
+        self.entries: dict[str, set[str]] = {}
+        """Per token: the invocations that ran its program."""
+        self.repeated = 0
+        """Steps that ran again, as they may."""
+        self._runs: dict[tuple[str, str], _Runs] = {}
+        self._furthest: dict[tuple[str, str], int] = {}
+        self._drawn: dict[tuple[str, str], str] = {}
+
+    def broken(self, check: str, what: str) -> None:
+        if self.process:
+            self.trace.note(f"VIOLATION {check}: {what}")
+            self.violations.append(Violation(check, what))
+            self.on_violation()
+
+    # --- what handlers do -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def runs(self, invocation_id: str, name: str, branch: str, index: int) -> Iterator[int]:
+        """The body of a step runs; gives how often it had failed before."""
+        process = self.process
+        runs = self._runs.setdefault((invocation_id, name), _Runs())
+        if process:
+            self._begin(invocation_id, name, branch, index, runs)
+        try:
+            yield runs.failed
+        except Exception:
+            if self.process == process:
+                runs.failed += 1
+            raise
+        finally:
+            if self.process == process:
+                runs.running_in = 0
+
+    def _begin(self, invocation_id: str, name: str, branch: str, index: int, runs: _Runs) -> None:
+        who = f"step {name!r} of {invocation_id}"
+        self.trace.note(f"runs {who}")
+        if (invocation_id, name) in self.recorded:
+            self.broken("step-again", f"{who} ran again after its result was durable")
+        furthest = self._furthest.get((invocation_id, branch), -1)
+        if index < furthest:
+            self.broken("step-order", f"{who} ran again after a later step of its branch")
+        if runs.running_in == self.process:
+            self.broken("step-twice", f"{who} runs twice at once")
+        self._furthest[invocation_id, branch] = max(index, furthest)
+        self.repeated += runs.count > 0
+        runs.count += 1
+        runs.running_in = self.process
+
+    def entered(self, invocation_id: str, token: str) -> None:
+        if not self.process:
+            return
+        known = self.entries.setdefault(token, set())
+        known.add(invocation_id)
+        if len(known) > 1:
+            self.broken("exactly-once", f"program {token} ran as {len(known)} invocations: {', '.join(sorted(known))}")
+
+    def same(self, invocation_id: str, place: str, drawn: str) -> None:
+        """What a handler drew must be the same in each attempt."""
+        if self.process and self._drawn.setdefault((invocation_id, place), drawn) != drawn:
+            self.broken("replay", f"{invocation_id} drew something else at {place} when it was replayed")
+
+    def post(self, awakeable: str, value: int) -> None:
+        if self.process:
+            self.posted[awakeable] = value
+
+
+class _Runs:
+    __slots__ = ("count", "failed", "running_in")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failed = 0
+        self.running_in = 0
