@@ -116,16 +116,6 @@ async def test_the_app_is_one_deployment(world: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
-    [("POST", "/deployments"), ("POST", "/query"), ("GET", "/services/Echo/openapi"), ("GET", "/openapi")],
-)
-async def test_what_is_not_there_yet_says_so(world: Any, method: str, path: str) -> None:
-    answer = await world.admin.request(method, f"/v4{path}", b"{}" if method == "POST" else None)
-    assert answer.status == 501
-    assert answer.json()["message"].endswith("is not there yet in this version of perdure")
-
-
-@pytest.mark.parametrize(
     ("method", "path", "status"),
     [
         ("GET", "/nope", 404),

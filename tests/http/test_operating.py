@@ -61,7 +61,7 @@ async def test_what_waits_says_for_what(world: Any) -> None:
 
 async def test_restart_as_new(world: Any) -> None:
     done, running, later = await finished(world), await waiting(world), await scheduled(world)
-    answer = await patch(world, done, "restart-as-new?from=0&deployment=Latest")
+    answer = await patch(world, done, "restart-as-new?from=0")
     assert answer.status == 200
     new = answer.json()["new_invocation_id"]
     attached = await world.ingress.get(f"/restate/attach/{new}")

@@ -92,7 +92,10 @@ class Script:
             name = words.next()
             self._meet(head, name)
             words.end()
-            return _OF_NAME[head](self.names.home_of(name), self.now_ms, self.names.id_of(name))
+            record = _OF_NAME[head](self.names.home_of(name), self.now_ms, self.names.id_of(name))
+            if isinstance(record, r.Resume):
+                record.deployment = words.options.get("on")
+            return record
         parse = getattr(self, "_" + head.replace("-", "_"), None)
         assert parse is not None, f"no record is called {head}"
         record: r.Record = parse(rest) if head == "progress" else parse(words)
@@ -181,7 +184,7 @@ class Script:
         return r.DeliverSignal(self.names.home_of(name), self.now_ms, self.names.id_of(name), signal_id, words.result())
 
     def _restart(self, words: Words) -> r.Record:
-        """`restart NAME as NEW [from N] [keep=RESULT_MS/JOURNAL_MS] [seed=N]`."""
+        """`restart NAME as NEW [from N] [keep=RESULT_MS/JOURNAL_MS] [seed=N] [on=DEPLOYMENT version=N]`."""
         name = words.next()
         assert words.take("as")
         old_id, new = self.names.id_of(name), words.next()
@@ -191,7 +194,9 @@ class Script:
         result_ms, _, journal_ms = words.options.get("keep", str(RETENTION_MS)).partition("/")
         keep = (int(result_ms), int(journal_ms or result_ms))
         seed = int(words.options.get("seed", 8))
-        return r.Restart(self.names.home_of(name), self.now_ms, old_id, new_id, seed, from_index, *keep)
+        deployment, version = words.options.get("on"), words.options.get("version")
+        pin = (deployment, None if version is None else int(version))
+        return r.Restart(self.names.home_of(name), self.now_ms, old_id, new_id, seed, from_index, *keep, *pin)
 
     def _modify_state(self, words: Words) -> r.Record:
         """`modify-state Service/key [NAME "value"]… [version=VERSION]`: what is named is all there is afterwards."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -47,6 +47,11 @@ class RetryChoices(msgspec.Struct, frozen=True, kw_only=True):
     def before(self, general: RetryChoices) -> RetryChoices:
         """Both together; these win over the more general ones, field by field."""
         return msgspec.structs.replace(general, **_chosen(self))
+
+    def beyond(self, general: RetryChoices) -> RetryChoices:
+        """What these choose otherwise than the more general ones."""
+        own = {name: value for name, value in _chosen(self).items() if value != getattr(general, name)}
+        return RetryChoices(**cast("Any", own))
 
 
 def _chosen(choices: RetryChoices) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import msgspec
 
 from perdure.model.retry import RetryChoices, RetryPolicy
@@ -37,6 +39,11 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
     def before(self, general: Policies) -> Policies:
         """Both together; these win over the more general ones."""
         return msgspec.structs.replace(general, **self.chosen(), retry=self.retry.before(general.retry))
+
+    def beyond(self, general: Policies) -> Policies:
+        """What these choose otherwise than the more general ones, which may be merged into them."""
+        own = {name: value for name, value in self.chosen().items() if value != getattr(general, name)}
+        return Policies(**cast("Any", own), retry=self.retry.beyond(general.retry))
 
     def chosen(self) -> dict[str, object]:
         """By name what was chosen, but for `retry`, which is merged field by field."""

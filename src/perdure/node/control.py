@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import cached_property
 
+from perdure.model.deployment import Deployment, Pin
 from perdure.model.ids import hash_key, make_invocation_id, partition_key, partition_of, ulid
 from perdure.model.journal import Result
 from perdure.model.limits import BODY_BYTES_MAX, STATE_CHANGES_WAITING_MAX
@@ -26,10 +28,18 @@ from perdure.model.records import (
 )
 from perdure.model.target import ServiceKind
 from perdure.node.core import Core
+from perdure.node.deployments import Deployments
 from perdure.node.errors import BadRequest, ControlRefused, InvocationNotFound, Overloaded, ServiceNotFound
 from perdure.partition import actions as a
 from perdure.partition.actions import Control as Fared
-from perdure.store.rows import Invocation
+from perdure.store.rows import Invocation, Status
+
+KEEP = "keep"
+"""The deployment that an invocation is pinned to."""
+LATEST = "latest"
+"""The deployment that takes new invocations of the service."""
+COPIED_PROTOCOL_MIN = 6
+"""Of the service protocol: earlier versions have no random seed that a copy could keep."""
 
 
 class Control(Core):
@@ -42,6 +52,10 @@ class Control(Core):
 
     def home_of(self, invocation_id: bytes) -> int:
         return partition_of(partition_key(invocation_id), self.partitions)
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        return Deployments(self)
 
     # --- single invocations -----------------------------------------------------------------------------------------------
 
@@ -73,19 +87,26 @@ class Control(Core):
         fared = await self._control(Pause(self.home_of(invocation_id), self.now_ms(), invocation_id))
         return fared is Fared.DONE
 
-    async def resume(self, invocation_id: bytes) -> bool:
+    async def resume(self, invocation_id: bytes, *, deployment: str = KEEP) -> bool:
         """True: it is tried now, with failures counted anew; False: an attempt is under way already.
 
-        Errors: InvocationNotFound; ControlRefused (425 not started, 409 finished).
+        `deployment`: KEEP, LATEST, or the id of the one where it goes on.
+        Errors: InvocationNotFound; ControlRefused (425 not started, 409 finished or not movable); DeploymentNotFound;
+        BadRequest when it cannot go on there.
         """
-        fared = await self._control(Resume(self.home_of(invocation_id), self.now_ms(), invocation_id))
+        await self.ready()
+        row = self.find(invocation_id)
+        to = None if row is None else self._moved_to(row, deployment)
+        fared = await self._control(Resume(self.home_of(invocation_id), self.now_ms(), invocation_id, to))
         return fared is Fared.DONE
 
-    async def restart(self, invocation_id: bytes, *, from_index: int = 0) -> bytes:
+    async def restart(self, invocation_id: bytes, *, from_index: int = 0, deployment: str = LATEST) -> bytes:
         """Run a finished invocation again, from its input or as it stood after entry `from_index`; returns the new id.
 
-        Errors: InvocationNotFound; ServiceNotFound or HandlerNotFound when the handler is gone; ControlRefused: 400 no
-        such prefix, 409 not finished, 410 its journal is gone, 422 of a workflow, 425 not started.
+        From its input it goes where new invocations go; a longer prefix goes on in `deployment` (KEEP, LATEST or an id).
+        Errors: InvocationNotFound; ServiceNotFound or HandlerNotFound when the handler is gone; DeploymentNotFound;
+        BadRequest when it cannot go on there; ControlRefused: 400 no such prefix, 409 not finished, 410 its journal is
+        gone, 422 of a workflow or of an old protocol, 425 not started.
         """
         await self.ready()
         row = self.find(invocation_id)
@@ -94,6 +115,7 @@ class Control(Core):
         service, spec = self.registry.resolve(row.target.service, row.target.handler)
         if service.kind is ServiceKind.WORKFLOW:
             raise _refused(Fared.UNSUPPORTED, invocation_id)
+        pin = self._pin_of_copy(row, deployment) if from_index > 0 else None
         new_id = make_invocation_id(partition_key(invocation_id), ulid(self.now_ms(), self.random.bytes(10)))
         await self._control(
             Restart(
@@ -105,10 +127,49 @@ class Control(Core):
                 max(-1, min(from_index, 1 << 62)),
                 spec.completion_retention_ms(idempotent=False),
                 spec.journal_retention_ms,
-                self.registry.accepted_by(service.name),
+                self.registry.accepted_by(service.name) if pin is None else pin.deployment,
+                None if pin is None else pin.protocol_version,
             )
         )
         return new_id
+
+    def _moved_to(self, row: Invocation, deployment: str) -> str | None:
+        """The deployment that a resumed invocation moves to; None: it stays."""
+        if deployment == KEEP or (deployment == LATEST and self.registry.is_local(row.target.service)):
+            return None
+        there = self._deployment(row, deployment)
+        if row.protocol_version is not None and row.status is not Status.COMPLETED:
+            _check_speaks(there, row.protocol_version)
+        return there.id
+
+    def _pin_of_copy(self, row: Invocation, deployment: str) -> Pin | None:
+        """Where a copied prefix of a journal goes on; None: in this process, where it was made."""
+        version = row.protocol_version
+        if row.status is not Status.COMPLETED or (version is None and self.registry.is_local(row.target.service)):
+            return None
+        if version is None or version < COPIED_PROTOCOL_MIN:
+            made = "in this process" if version is None else f"with version {version} of the service protocol"
+            raise ControlRefused(
+                f"its journal was made {made}: a prefix of it cannot be taken over; restart it from its input.", 422
+            )
+        if deployment == LATEST and self.registry.is_local(row.target.service):
+            raise ControlRefused("its journal was made in a deployment, and the service is in this process now.", 422)
+        there = self._deployment(row, (row.deployment or "") if deployment == KEEP else deployment)
+        _check_speaks(there, version)
+        return Pin(there.id, version)
+
+    def _deployment(self, row: Invocation, wanted: str) -> Deployment:
+        """The one with this id, or LATEST, which must have the handler. Errors: DeploymentNotFound, BadRequest."""
+        service, handler = row.target.service, row.target.handler
+        if wanted == LATEST:
+            latest = self.registry.deployment_of(service)
+            if latest is None:
+                raise ServiceNotFound(service)
+            return latest
+        found = self.registry.deployment(wanted)
+        if not any(each.name == service and handler in each.handlers for each in found.services):
+            raise BadRequest(f"the deployment '{wanted}' has no handler {service}/{handler}.")
+        return found
 
     async def purge(self, invocation_id: bytes) -> None:
         """Errors: InvocationNotFound; ControlRefused (409) when it is not finished."""
@@ -185,6 +246,14 @@ class Control(Core):
         return fared
 
 
+def _check_speaks(deployment: Deployment, version: int) -> None:
+    if not deployment.min_protocol_version <= version <= deployment.max_protocol_version:
+        raise BadRequest(
+            f"the invocation began with version {version} of the service protocol; the deployment '{deployment.id}' "
+            f"speaks {deployment.min_protocol_version} to {deployment.max_protocol_version}."
+        )
+
+
 def _refused(fared: Fared, asked: object) -> InvocationNotFound | ControlRefused:
     match fared:
         case Fared.NOT_FOUND:
@@ -202,6 +271,9 @@ def _refused(fared: Fared, asked: object) -> InvocationNotFound | ControlRefused
             return ControlRefused("its input is gone: the journal was purged, or its retention is over.", 410)
         case Fared.OUT_OF_RANGE:
             return ControlRefused("its journal has no such entry to go on from; the output is none.", 400)
+        case Fared.NOT_MOVABLE:
+            why = "the deployment cannot be changed: the invocation is pinned to none yet, or an attempt is under way."
+            return ControlRefused(f"{why} Pause it first.", 409)
         case Fared.UNANSWERED:
             why = "up to this entry the journal has a command that was never answered; choose an earlier one."
             return ControlRefused(why, 400)

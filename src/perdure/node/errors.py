@@ -43,6 +43,49 @@ class DeploymentNotFound(NodeError):
         )
 
 
+class ServiceServedHere(NodeError):
+    """The app of this process serves it: no deployment takes it over, and nobody changes it from outside."""
+
+    code = "PD0321"
+    status = 409
+
+    def __init__(self, service: str, next_step: str) -> None:
+        super().__init__(f"the service '{service}' is served by the app of this server itself: {next_step}.")
+
+
+class AddressTaken(NodeError):
+    code = "PD0322"
+    status = 409
+
+    def __init__(self, address: str, deployment_id: str) -> None:
+        super().__init__(
+            f"the deployment '{deployment_id}' has the address {address} already.",
+            "Remove it first, or choose another address.",
+        )
+
+
+class ServiceTypeChanged(NodeError):
+    code = "META0006"
+    status = 409
+
+    def __init__(self, service: str, before: str, now: str) -> None:
+        super().__init__(
+            f"the service '{service}' was a {before} so far and would become a {now}.",
+            "Give it another name, or register it with `breaking` (or `force`) if nothing of the old one is needed.",
+        )
+
+
+class ServicesDiffer(NodeError):
+    code = "META0016"
+    status = 400
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the deployment cannot be updated: {why}.",
+            "Register the new address as a deployment of its own, or update with `overwrite`.",
+        )
+
+
 class InvocationNotFound(NodeError):
     code = "PD0303"
     status = 404

@@ -86,6 +86,13 @@ class Registry:
     def is_local(self, service: str) -> bool:
         return service in self._local
 
+    def service(self, name: str) -> ServiceSpec:
+        """At its latest revision. Errors: ServiceNotFound."""
+        found = self._service(name)
+        if found is None:
+            raise ServiceNotFound(name)
+        return found
+
     def _service(self, name: str) -> ServiceSpec | None:
         local = self._local.get(name)
         if local is not None:
@@ -106,6 +113,13 @@ class Registry:
             raise DeploymentNotFound(deployment_id)
         return found
 
+    def services_of(self, deployment: Deployment) -> list[ServiceSpec]:
+        """The services of a deployment, registered or not, with the policies that apply to them there."""
+        return [
+            self._resolved(service, deployment.modified.get(service.name, Policies()))
+            for service in deployment.services
+        ]
+
     def changed(self, deployment_id: str, deployment: Deployment | None) -> None:
         """The tables say so: a deployment stands anew, or no longer."""
         if deployment is None:
@@ -113,10 +127,7 @@ class Registry:
             self._remote.pop(deployment_id, None)
         else:
             self._deployments[deployment_id] = deployment
-            self._remote[deployment_id] = {
-                service.name: self._resolved(service, deployment.modified.get(service.name, Policies()))
-                for service in deployment.services
-            }
+            self._remote[deployment_id] = {spec.name: spec for spec in self.services_of(deployment)}
         latest: dict[str, Deployment] = {}
         for candidate in self._deployments.values():
             for name, revision in candidate.revisions.items():
@@ -131,10 +142,17 @@ class Registry:
         return msgspec.structs.replace(self._defaults, chosen=service.chosen).resolved(self._defaults)
 
     def _resolved(self, service: ServiceSpec, modified: Policies) -> ServiceSpec:
-        handlers = {
-            name: msgspec.structs.replace(spec, chosen=modified.before(spec.chosen)).resolved(self._defaults)
-            for name, spec in service.handlers.items()
-        }
+        """What an operator has modified replaces what the service chose; a handler keeps what it chose for itself, but
+        one of a service that was made private is private.
+        """
         chosen = modified.before(service.chosen)
         public = service.public if chosen.public is None else chosen.public
+        handlers = {
+            name: self._resolved_handler(spec, spec.chosen.beyond(service.chosen).before(chosen), modified)
+            for name, spec in service.handlers.items()
+        }
         return msgspec.structs.replace(service, handlers=handlers, chosen=chosen, public=public)
+
+    def _resolved_handler(self, spec: HandlerSpec, chosen: Policies, modified: Policies) -> HandlerSpec:
+        resolved = msgspec.structs.replace(spec, chosen=chosen).resolved(self._defaults)
+        return msgspec.structs.replace(resolved, public=False) if modified.public is False else resolved

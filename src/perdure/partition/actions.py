@@ -104,6 +104,8 @@ class Control(enum.Enum):
     UNANSWERED = "unanswered"
     """A command that should be copied was never answered."""
     UNSUPPORTED = "unsupported"
+    NOT_MOVABLE = "not_movable"
+    """It is pinned to no deployment, or an attempt is under way there."""
 
 
 class Controlled(_Action, frozen=True, gc=False):

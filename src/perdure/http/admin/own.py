@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import Response
 
 from perdure.http.admin.invocations import described, shown_bytes, summary
-from perdure.http.admin.replies import AdminRefused, body_of, check_ready, invocation_id, json_reply, number_of
+from perdure.http.admin.replies import (
+    AdminRefused,
+    body_of,
+    check_ready,
+    decoded_body,
+    invocation_id,
+    json_reply,
+    misshaped,
+    number_of,
+)
 from perdure.model.ids import format_invocation_id
 from perdure.model.journal import Failure, Result
 from perdure.model.state_version import state_version
 from perdure.node.engine import Engine
+from perdure.node.errors import ServiceNotFound
 from perdure.node.inspection import Filter
 
 REJECTED = 500
@@ -25,25 +34,20 @@ UNCHANGED = {"x-perdure-unchanged": "true"}
 """Headers of an answer that says that nothing had to be done, or that what was asked waits for its turn."""
 
 
-class ModifyState(msgspec.Struct):
+class Sql(msgspec.Struct):
+    query: str
+
+
+class ModifyStateRequest(msgspec.Struct, kw_only=True):
     object_key: str
     new_state: dict[str, list[int]]
     version: str | None = None
+    scope: str | None = None
 
 
 class OwnRoutes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-
-    def routes(self) -> list[BaseRoute]:
-        return [
-            Route("/perdure/stats", self.stats),
-            Route("/perdure/invocations", self.invocations),
-            Route("/perdure/invocations/{id}", self.invocation),
-            Route("/perdure/invocations/{id}/signals/{name}", self.signal, methods=["POST"]),
-            Route("/perdure/invocations/{id}/signals/{name}/reject", self.reject_signal, methods=["POST"]),
-            Route("/perdure/state/{service}/{key:path}", self.state),
-        ]
 
     async def stats(self, _: Request) -> Response:
         check_ready(self._engine)
@@ -99,17 +103,25 @@ class OwnRoutes:
     async def modify_state(self, request: Request) -> Response:
         """As in Restate: the state as a whole, each value a list of bytes; accepted also while a handler holds the key."""
         check_ready(self._engine)
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return PlainTextResponse("Expected request with `Content-Type: application/json`", 415)
-        body = await body_of(request, self._engine.settings.body_bytes_max * _STATE_BODY_FACTOR)
+        limit = self._engine.settings.body_bytes_max * _STATE_BODY_FACTOR
+        asked = await decoded_body(request, ModifyStateRequest, limit)
+        if asked.scope is not None:
+            raise AdminRefused(400, "this server has no scopes")
         try:
-            asked = msgspec.json.decode(body, type=ModifyState)
             new_state = {name: bytes(value) for name, value in asked.new_state.items()}
-        except msgspec.ValidationError as why:
-            return PlainTextResponse(f"Failed to deserialize the JSON body into the target type: {why}", 422)
-        except msgspec.DecodeError as why:
-            return PlainTextResponse(f"Failed to parse the request body as JSON: {why}", 400)
         except ValueError as why:  # a number that is no byte
-            return PlainTextResponse(f"Failed to deserialize the JSON body into the target type: {why}", 422)
-        done = await self._engine.modify_state(request.path_params["name"], asked.object_key, new_state, asked.version)
-        return Response(status_code=202, headers=None if done else UNCHANGED)
+            raise misshaped(str(why)) from None
+        try:
+            await self._engine.modify_state(request.path_params["name"], asked.object_key, new_state, asked.version)
+        except ServiceNotFound as unknown:
+            raise AdminRefused(
+                404, f"The requested service '{request.path_params['name']}' does not exist"
+            ) from unknown
+        return Response(status_code=202)
+
+    # --- deployments ------------------------------------------------------------------------------------------------------
+
+    async def in_flight(self, _: Request) -> Response:
+        """By deployment: how many invocations that are not completed are pinned to it."""
+        check_ready(self._engine)
+        return json_reply({"in_flight": await self._engine.deployments.in_flight()})

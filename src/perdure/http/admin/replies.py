@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
-from perdure.model.ids import BadId, InvocationId, parse_invocation_id
+from perdure.model.ids import BadId, InvocationId, parse_invocation_id, parse_ulid
 from perdure.node.engine import Engine
 from perdure.node.phase import Phase
 
+T = TypeVar("T")
+BODY_BYTES_MAX = 1 << 20
+"""Of requests that carry no data of users."""
+
 
 class AdminRefused(Exception):
-    """A request that is answered with this status and message."""
+    """A request that is answered with this status and message: as JSON, or as plain text where Restate does so too."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, restate_code: str | None = None, plain: bool = False) -> None:
         self.status = status
         self.message = message
+        self.restate_code = restate_code
+        self.plain = plain
         super().__init__(message)
 
 
@@ -25,8 +33,14 @@ class ErrorBody(msgspec.Struct):
     restate_code: str | None = None
 
 
-def json_reply(body: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(body), status, media_type="application/json")
+def json_reply(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, "application/json")
+
+
+def refusal(refused: AdminRefused) -> Response:
+    if refused.plain:
+        return PlainTextResponse(refused.message, refused.status)
+    return json_reply(ErrorBody(refused.message, refused.restate_code), refused.status)
 
 
 def check_ready(engine: Engine) -> None:
@@ -45,6 +59,16 @@ def invocation_id(engine: Engine, request: Request) -> InvocationId:
         raise AdminRefused(400, f"bad invocation id '{text}': {why}") from None
 
 
+def id_in_path(request: Request, kind: str, prefix: str) -> str:
+    """The id of another kind that the path names. Errors: AdminRefused (400)."""
+    text: str = request.path_params["id"]
+    try:
+        parse_ulid(prefix, text)
+    except BadId as why:
+        raise AdminRefused(400, f"Invalid URL: Cannot parse `{kind}` with value `{text}`: {why}", plain=True) from None
+    return text
+
+
 async def body_of(request: Request, limit: int) -> bytes:
     """The whole body. Errors: AdminRefused (413) for one of more than `limit` bytes, which is not read to its end."""
     parts: list[bytes] = []
@@ -57,6 +81,24 @@ async def body_of(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
+async def decoded_body(request: Request, kind: type[T], limit: int = BODY_BYTES_MAX) -> T:
+    """A JSON body of this type. Errors: AdminRefused: 415 not JSON by its content type, 400 no JSON, 422 another shape."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise AdminRefused(415, "Expected request with `Content-Type: application/json`", plain=True)
+    body = await body_of(request, limit)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as why:
+        raise misshaped(str(why)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as why:
+        raise AdminRefused(400, f"Failed to parse the request body as JSON: {why}", plain=True) from None
+
+
+def misshaped(why: str) -> AdminRefused:
+    """JSON that is not what is wanted."""
+    return AdminRefused(422, f"Failed to deserialize the JSON body into the target type: {why}", plain=True)
+
+
 def number_of(request: Request, name: str, otherwise: int) -> int:
     """A number in the query. Errors: AdminRefused (400)."""
     text = request.query_params.get(name)
@@ -65,3 +107,17 @@ def number_of(request: Request, name: str, otherwise: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise AdminRefused(400, f"'{name}' is a whole number from 0 upward, not '{text}'")
     return int(text)
+
+
+def flag_of(request: Request, name: str) -> bool:
+    """A truth value in the query, false when it is not there. Errors: AdminRefused (400)."""
+    text = request.query_params.get(name, "false")
+    if text not in ("true", "false"):
+        raise AdminRefused(400, f"'{name}' is true or false, not '{text}'")
+    return text == "true"
+
+
+def version_of(request: Request) -> int | None:
+    """The version of the API that the path asks for; None: whatever is the latest."""
+    prefix: str = request.scope.get("root_path", "").rpartition("/")[2]
+    return int(prefix[1:]) if prefix in ("v2", "v3", "v4") else None

@@ -1,11 +1,11 @@
-"""The routes of the admin API: each is served plain and under the prefixes of the versions it speaks."""
+"""The routes of the admin API, as one table: what is served and what `/openapi` describes come from it.
+
+Each is served plain and under the prefixes of the versions it speaks (docs/admin.md).
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import TypeAlias
+from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,75 +13,266 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from perdure.http.admin import shapes
-from perdure.http.admin.own import UNCHANGED, OwnRoutes
-from perdure.http.admin.replies import (
-    AdminRefused,
-    ErrorBody,
-    invocation_id,
-    json_reply,
-    number_of,
-)
+from perdure.http.admin import control, deployments, elsewhere, own, services, shapes
+from perdure.http.admin.openapi import admin_openapi
+from perdure.http.admin.operation import Operation, Query
+from perdure.http.admin.replies import AdminRefused, json_reply, refusal
 from perdure.model.errors import PerdureError
-from perdure.model.ids import BadId, format_invocation_id, parse_ulid
 from perdure.node.engine import Engine
-from perdure.node.errors import ControlRefused, InvocationNotFound, NodeError, NodeStopped, ServiceNotFound
+from perdure.node.errors import ControlRefused, InvocationNotFound, NodeError, NodeStopped
 from perdure.node.phase import Phase
+from perdure.wire.discovery import BadManifest, NoCommonVersion, ReservedName
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _VERSIONS = ("/v2", "/v3", "/v4")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-_KEEP = ("keep", "Keep", "latest", "Latest", "")
+_ONE = (400, 404, 503)
+_TEXT = {"type": "string"}
+_FLAG = {"type": "boolean", "default": False}
+_DEPLOYMENT = Query("deployment", _TEXT, "`keep`, `latest`, or the id of a deployment.")
+_FROM = Query("from", {"type": "integer", "minimum": 0, "default": 0}, "The last entry of the journal that is kept.")
+_BATCH = "/internal/invocations_batch_operations"
 
 
 def application(engine: Engine, ingress_url: Callable[[], str]) -> Starlette:
-    api = AdminRoutes(engine, ingress_url)
-    routes: list[BaseRoute] = [Mount(version, routes=api.routes()) for version in _VERSIONS]
-    routes += [Route("/v1/{rest:path}", _unsupported_version, methods=_METHODS), *api.routes()]
+    table = operations(engine, ingress_url)
+    served: list[BaseRoute] = [Route(each.path, each.answer, methods=[each.method]) for each in table]
     return Starlette(
-        routes=routes,
-        exception_handlers={
-            HTTPException: _bare,
-            AdminRefused: _refused,
-            PerdureError: _failed,
-        },
+        routes=[
+            *(Mount(version, routes=served) for version in _VERSIONS),
+            Route("/v1/{rest:path}", _unsupported_version, methods=_METHODS),
+            *served,
+        ],
+        exception_handlers={HTTPException: _bare, AdminRefused: _refused, PerdureError: _failed},
     )
 
 
-class AdminRoutes:
+def operations(engine: Engine, ingress_url: Callable[[], str]) -> list[Operation]:
+    """All of them, in the order of docs/admin.md."""
+    server = ServerRoutes(engine, ingress_url)
+    return [
+        *_server(server),
+        *_deployments(deployments.DeploymentRoutes(engine)),
+        *_services(services.ServiceRoutes(engine), own.OwnRoutes(engine)),
+        *_control(control.ControlRoutes(engine)),
+        *_batches(control.ControlRoutes(engine)),
+        *_elsewhere(elsewhere.ElsewhereRoutes(engine)),
+        *_own(own.OwnRoutes(engine)),
+        Operation("POST", "/query", _no_sql, "SQL over invocations and state.", errors=(400, 501), body=own.Sql),
+        Operation("GET", "/openapi", server.openapi, "This description.", {200: dict[str, object]}),
+    ]
+
+
+def _server(routes: ServerRoutes) -> list[Operation]:
+    return [
+        Operation("GET", "/health", routes.health, "Whether the server takes calls.", errors=(503,)),
+        Operation(
+            "GET", "/version", routes.version, "Version, and where the ingress is.", {200: shapes.VersionInformation}
+        ),
+    ]
+
+
+def _deployments(routes: deployments.DeploymentRoutes) -> list[Operation]:
+    register, update = deployments.RegisterDeploymentRequest, deployments.UpdateDeploymentRequest
+    registered, detailed = shapes.RegisterDeploymentResponse, shapes.DetailedDeployment
+    one, force = "/deployments/{id}", Query("force", _FLAG, "Needed: whatever is pinned to it fails.")
+    refused = (400, 404, 409, 415, 422, 500, 503)
+    return [
+        Operation("GET", "/deployments", routes.list, "All deployments.", {200: deployments.ListDeploymentsResponse}),
+        Operation(
+            "POST",
+            "/deployments",
+            routes.register,
+            "Register the services of an address.",
+            {200: registered, 201: registered},
+            (400, 409, 415, 422, 500, 503),
+            register,
+        ),
+        Operation("GET", one, routes.get, "One deployment, with its services.", {200: detailed}, (400, 404)),
+        Operation("PATCH", one, routes.update, "Change its address or its headers.", {200: detailed}, refused, update),
+        Operation("PUT", one, routes.replace, "The older form of PATCH.", {200: detailed}, (*refused, 405), update),
+        Operation("DELETE", one, routes.remove, "Forget it.", {202: None}, (400, 404, 409, 501, 503), query=(force,)),
+    ]
+
+
+def _services(routes: services.ServiceRoutes, state: own.OwnRoutes) -> list[Operation]:
+    one = "/services/{name}"
+    return [
+        Operation("GET", "/services", routes.list, "All services.", {200: services.ListServicesResponse}),
+        Operation("GET", one, routes.get, "One service.", {200: shapes.Service}, (404,)),
+        Operation(
+            "PATCH",
+            one,
+            routes.modify,
+            "Change its settings; a registration sets them back.",
+            {200: shapes.Service},
+            (400, 404, 409, 415, 422, 503),
+            services.ModifyServiceRequest,
+        ),
+        Operation(
+            "GET", f"{one}/handlers", routes.handlers, "Its handlers.", {200: services.ListHandlersResponse}, (404,)
+        ),
+        Operation("GET", f"{one}/handlers/{{handler}}", routes.handler, "One handler.", {200: shapes.Handler}, (404,)),
+        Operation("GET", f"{one}/openapi", routes.openapi, "OpenAPI of its routes.", {200: dict[str, object]}, (404,)),
+        Operation(
+            "POST",
+            f"{one}/state",
+            state.modify_state,
+            "Replace the state of a key, at once or in its turn.",
+            {202: None},
+            (400, 404, 413, 415, 422, 429, 503),
+            own.ModifyStateRequest,
+        ),
+    ]
+
+
+def _control(routes: control.ControlRoutes) -> list[Operation]:
+    one = "/invocations/{id}"
+    mode = Query("mode", {"type": "string", "enum": ["cancel", "kill", "purge", "Cancel", "Kill", "Purge"]}, "How.")
+    new, again = control.RestartAsNewResponse, (*_ONE, 409, 410, 422, 425)
+    return [
+        Operation("PATCH", f"{one}/cancel", routes.cancel, "Ask it to end.", {200: None, 202: None}, (*_ONE, 409)),
+        Operation("PATCH", f"{one}/kill", routes.kill, "End it now.", errors=(*_ONE, 409)),
+        Operation("PATCH", f"{one}/purge", routes.purge, "Forget it.", errors=(*_ONE, 409)),
+        Operation("PATCH", f"{one}/purge-journal", routes.purge_journal, "Forget its journal.", errors=(*_ONE, 409)),
+        Operation("PATCH", f"{one}/pause", routes.pause, "Let it wait.", {200: None, 202: None}, (*_ONE, 409)),
+        Operation(
+            "PATCH", f"{one}/resume", routes.resume, "Go on now.", errors=(*_ONE, 409, 425), query=(_DEPLOYMENT,)
+        ),
+        Operation(
+            "PATCH",
+            f"{one}/restart-as-new",
+            routes.restart,
+            "Run a finished one again.",
+            {200: new},
+            again,
+            query=(_FROM, _DEPLOYMENT),
+        ),
+        Operation("DELETE", one, routes.end, "The older form of these.", {202: None}, (400, 503), query=(mode,)),
+    ]
+
+
+def _batches(routes: control.ControlRoutes) -> list[Operation]:
+    many = {
+        "cancel": (routes.cancel_all, control.BatchResult),
+        "kill": (routes.kill_all, control.BatchResult),
+        "purge": (routes.purge_all, control.BatchResult),
+        "purge-journal": (routes.purge_journals, control.BatchResult),
+        "pause": (routes.pause_all, control.BatchResult),
+        "resume": (routes.resume_all, control.BatchResult),
+        "restart-as-new": (routes.restart_all, control.BatchRestartResult),
+    }
+    return [
+        Operation(
+            "POST",
+            f"{_BATCH}/{name}",
+            answer,
+            f"{name} of up to {control.BATCH_MAX} invocations.",
+            {200: result},
+            (400, 413, 415, 422, 503),
+            control.BatchRequest,
+        )
+        for name, (answer, result) in many.items()
+    ]
+
+
+def _elsewhere(routes: elsewhere.ElsewhereRoutes) -> list[Operation]:
+    shaped, cluster = (400, 415, 422), "/kafka-clusters/{name}"
+    subscription, rules = "/subscriptions/{id}", "/limits/rules"
+    filters = tuple(Query(name, _TEXT, f"Only of this {name}.") for name in ("sink", "source"))
+    health = {200: elsewhere.ClusterHealth}
+    return [
+        Operation("GET", "/cluster-health", routes.cluster_health, "The cluster of one.", health),
+        Operation(
+            "GET",
+            "/subscriptions",
+            routes.subscriptions,
+            "None.",
+            {200: elsewhere.ListSubscriptionsResponse},
+            query=filters,
+        ),
+        Operation(
+            "POST", "/subscriptions", routes.subscribe, "Refused.", {}, shaped, elsewhere.CreateSubscriptionRequest
+        ),
+        Operation("GET", subscription, routes.subscription, "None.", {}, (400, 404)),
+        Operation("DELETE", subscription, routes.subscription, "None.", {}, (400, 404)),
+        Operation("GET", "/kafka-clusters", routes.kafka_clusters, "None.", {200: elsewhere.ListKafkaClustersResponse}),
+        Operation(
+            "POST",
+            "/kafka-clusters",
+            routes.add_kafka_cluster,
+            "Refused.",
+            {},
+            shaped,
+            elsewhere.CreateKafkaClusterRequest,
+        ),
+        Operation("GET", cluster, routes.kafka_cluster, "None.", {}, (404,)),
+        Operation(
+            "PATCH",
+            cluster,
+            routes.change_kafka_cluster,
+            "None.",
+            {},
+            (*shaped, 404),
+            elsewhere.PatchKafkaClusterRequest,
+        ),
+        Operation("DELETE", cluster, routes.kafka_cluster, "None.", {}, (404,)),
+        Operation(
+            "PUT",
+            rules,
+            routes.set_rules,
+            "Refused, but for none.",
+            {200: list[elsewhere.Rule]},
+            shaped,
+            list[elsewhere.UpsertRule],
+        ),
+        Operation(
+            "POST",
+            f"{rules}/bulk-delete",
+            routes.delete_rules,
+            "There are none.",
+            {200: list[str]},
+            shaped,
+            list[elsewhere.DeleteRule],
+        ),
+        Operation("POST", "/vqueues/{id}/pause", routes.vqueue, "None.", {}, (404,)),
+        Operation("POST", "/vqueues/{id}/resume", routes.vqueue, "None.", {}, (404,)),
+    ]
+
+
+def _own(routes: own.OwnRoutes) -> list[Operation]:
+    one, anything = "/perdure/invocations/{id}", dict[str, object]
+    signal = f"{one}/signals/{{name}}"
+    told = (*_ONE, 409, 413, 425)
+    filters = (
+        Query("status", _TEXT, "One or several, with commas."),
+        Query("service", _TEXT, "Only of this service."),
+        Query("handler", _TEXT, "Only of this handler."),
+        Query("key", _TEXT, "Only of this key."),
+        Query("limit", {"type": "integer", "minimum": 0}, "At most so many."),
+        Query("after", _TEXT, "Go on behind the last answer."),
+    )
+    return [
+        Operation("GET", "/perdure/stats", routes.stats, "Counters.", {200: anything}, (503,)),
+        Operation(
+            "GET", "/perdure/invocations", routes.invocations, "A list.", {200: anything}, (400, 503), query=filters
+        ),
+        Operation("GET", one, routes.invocation, "Everything of one.", {200: anything}, _ONE),
+        Operation("POST", signal, routes.signal, "Tell it something.", {202: None}, told, bytes),
+        Operation("POST", f"{signal}/reject", routes.reject_signal, "Let a wait fail.", {202: None}, told, bytes),
+        Operation(
+            "GET", "/perdure/state/{service}/{key:path}", routes.state, "The state of a key.", {200: anything}, _ONE
+        ),
+        Operation(
+            "GET", "/perdure/deployments/in-flight", routes.in_flight, "What is pinned where.", {200: anything}, (503,)
+        ),
+    ]
+
+
+class ServerRoutes:
     def __init__(self, engine: Engine, ingress_url: Callable[[], str]) -> None:
         self._engine = engine
         self._ingress_url = ingress_url
-        self._own = OwnRoutes(engine)
-        self._since = datetime.now(UTC)
-
-    def routes(self) -> list[BaseRoute]:
-        return [
-            Route("/health", self.health),
-            Route("/version", self.version),
-            Route("/services", self.services),
-            Route("/services/{name}", self.service),
-            Route("/services/{name}/handlers", self.handlers),
-            Route("/services/{name}/handlers/{handler}", self.handler),
-            Route("/services/{name}/state", self._own.modify_state, methods=["POST"]),
-            Route("/services/{name}/openapi", _later("the OpenAPI description of a service")),
-            Route("/openapi", _later("the OpenAPI description of this API")),
-            Route("/deployments", self.deployments),
-            Route("/deployments", _later("the registration of remote deployments"), methods=["POST"]),
-            Route("/deployments/{id}", self.deployment),
-            Route("/query", _later("SQL over invocations and state"), methods=["POST"]),
-            Route("/invocations/{id}/cancel", self.cancel, methods=["PATCH"]),
-            Route("/invocations/{id}/kill", self.kill, methods=["PATCH"]),
-            Route("/invocations/{id}/purge", self.purge, methods=["PATCH"]),
-            Route("/invocations/{id}/pause", self.pause, methods=["PATCH"]),
-            Route("/invocations/{id}/resume", self.resume, methods=["PATCH"]),
-            Route("/invocations/{id}/purge-journal", self.purge_journal, methods=["PATCH"]),
-            Route("/invocations/{id}/restart-as-new", self.restart, methods=["PATCH"]),
-            Route("/invocations/{id}", self.end, methods=["DELETE"]),
-            *self._own.routes(),
-        ]
-
-    # --- what there is ----------------------------------------------------------------------------------------------------
+        self._description: dict[str, object] | None = None
 
     async def health(self, _: Request) -> Response:
         return Response(status_code=200 if self._engine.phase is Phase.READY else 503)
@@ -89,105 +280,20 @@ class AdminRoutes:
     async def version(self, _: Request) -> Response:
         return json_reply(shapes.VersionInformation(self._ingress_url()))
 
-    async def services(self, _: Request) -> Response:
-        specs = self._engine.registry.services()
-        return json_reply({"services": [shapes.service(self._engine, spec) for spec in specs]})
-
-    async def service(self, request: Request) -> Response:
-        return json_reply(self._service(request))
-
-    async def handlers(self, request: Request) -> Response:
-        return json_reply({"handlers": self._service(request).handlers})
-
-    async def handler(self, request: Request) -> Response:
-        name = request.path_params["handler"]
-        for handler in self._service(request).handlers:
-            if handler.name == name:
-                return json_reply(handler)
-        raise AdminRefused(404, f"The requested handler '{name}' does not exist")
-
-    async def deployments(self, _: Request) -> Response:
-        listed = [] if self._engine.app is None else [shapes.deployment(self._engine, self._since, detailed=False)]
-        return json_reply({"deployments": listed})
-
-    async def deployment(self, request: Request) -> Response:
-        wanted = request.path_params["id"]
-        try:
-            parse_ulid("dp", wanted)
-        except BadId as why:
-            return PlainTextResponse(f"bad deployment id '{wanted}': {why}", 400)
-        if self._engine.app is None or wanted != shapes.deployment_id(self._engine):
-            raise AdminRefused(404, f"The requested deployment '{wanted}' does not exist")
-        return json_reply(shapes.deployment(self._engine, self._since, detailed=True))
-
-    # --- single invocations -----------------------------------------------------------------------------------------------
-
-    async def cancel(self, request: Request) -> Response:
-        return Response(status_code=200 if await self._engine.cancel(invocation_id(self._engine, request)) else 202)
-
-    async def kill(self, request: Request) -> Response:
-        await self._engine.kill(invocation_id(self._engine, request))
-        return Response()
-
-    async def purge(self, request: Request) -> Response:
-        await self._engine.purge(invocation_id(self._engine, request))
-        return Response()
-
-    async def purge_journal(self, request: Request) -> Response:
-        await self._engine.purge_journal(invocation_id(self._engine, request))
-        return Response()
-
-    async def pause(self, request: Request) -> Response:
-        return Response(status_code=202 if await self._engine.pause(invocation_id(self._engine, request)) else 200)
-
-    async def resume(self, request: Request) -> Response:
-        asked = invocation_id(self._engine, request)
-        self._check_deployment(request)
-        resumed = await self._engine.resume(asked)
-        return Response(headers=None if resumed else UNCHANGED)
-
-    async def restart(self, request: Request) -> Response:
-        asked = invocation_id(self._engine, request)
-        self._check_deployment(request)
-        new_id = await self._engine.restart(asked, from_index=number_of(request, "from", 0))
-        return json_reply({"new_invocation_id": format_invocation_id(new_id)})
-
-    async def end(self, request: Request) -> Response:
-        """The older form of cancel, kill and purge: accepted whatever comes of it."""
-        mode = request.query_params.get("mode", "cancel").lower()
-        ends = {"cancel": self._engine.cancel, "kill": self._engine.kill, "purge": self._engine.purge}
-        if mode not in ends:
-            raise AdminRefused(400, f"bad mode '{mode}': use cancel, kill or purge")
-        with contextlib.suppress(InvocationNotFound, ControlRefused):
-            await ends[mode](invocation_id(self._engine, request))
-        return Response(status_code=202)
-
-    # --- inside -----------------------------------------------------------------------------------------------------------
-
-    def _service(self, request: Request) -> shapes.Service:
-        name = request.path_params["name"]
-        for spec in self._engine.registry.services():
-            if spec.name == name:
-                return shapes.service(self._engine, spec)
-        raise ServiceNotFound(name)
-
-    def _check_deployment(self, request: Request) -> None:
-        deployment = request.query_params.get("deployment", "")
-        if deployment not in (*_KEEP, shapes.deployment_id(self._engine)):
-            raise AdminRefused(
-                400, f"bad deployment '{deployment}': use Keep, Latest or the id of a deployment that is here"
-            )
+    async def openapi(self, _: Request) -> Response:
+        if self._description is None:
+            self._description = admin_openapi(operations(self._engine, self._ingress_url))
+        return json_reply(self._description)
 
 
-def _later(what: str) -> Handler:
-    async def not_there_yet(_: Request) -> Response:
-        return json_reply(ErrorBody(f"{what} is not there yet in this version of perdure"), 501)
-
-    return not_there_yet
+async def _no_sql(_: Request) -> Response:
+    raise AdminRefused(501, "SQL over invocations and state is not there yet in this version of perdure")
 
 
 async def _unsupported_version(_: Request) -> Response:
-    return PlainTextResponse("unsupported version of the admin API; use v2, v3 or v4", 400)
+    return PlainTextResponse(
+        "Unsupported Admin API version V1. This server supports versions between V2 and V4.", status_code=400
+    )
 
 
 async def _bare(_: Request, error: Exception) -> Response:
@@ -198,7 +304,7 @@ async def _bare(_: Request, error: Exception) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, AdminRefused)
-    return json_reply(ErrorBody(error.message), error.status)
+    return refusal(error)
 
 
 async def _failed(_: Request, error: Exception) -> Response:
@@ -208,9 +314,10 @@ async def _failed(_: Request, error: Exception) -> Response:
             status = error.refused_status
         case NodeStopped():
             status = 503
-        case NodeError():
+        case NodeError() | BadManifest() | NoCommonVersion() | ReservedName():
             status = error.status
         case _:
             status = 500
     message = error.what if isinstance(error, InvocationNotFound) else f"{error.what} {error.next_step}".rstrip()
-    return json_reply(ErrorBody(message), status)
+    code = None if error.code.startswith("PD") else error.code
+    return refusal(AdminRefused(status, f"[{code}] {message}" if code else message, restate_code=code))

@@ -36,8 +36,11 @@ def pause(work: Work, record: Pause) -> None:
 
 
 def resume(work: Work, record: Resume) -> None:
-    """A new attempt now, with failures counted anew; unchanged when an attempt is under way."""
-    _live(work, record, _resume)
+    """A new attempt now, with failures counted anew; unchanged when an attempt is under way.
+
+    With `deployment` it is pinned there from now on. Refused when it is pinned to none, or an attempt is under way.
+    """
+    _live(work, record, lambda work, row: _resume(work, row, record.deployment))
 
 
 def purge(work: Work, record: Purge) -> None:
@@ -107,10 +110,15 @@ def _pause(work: Work, row: Invocation) -> Control:
     return Control.DONE
 
 
-def _resume(work: Work, row: Invocation) -> Control:
+def _resume(work: Work, row: Invocation, deployment: str | None) -> Control:
     if row.status in (Status.SCHEDULED, Status.INBOXED):
         return Control.NOT_STARTED
-    if row.status is Status.INVOKED and not row.retry_at_ms:
+    under_way = row.status is Status.INVOKED and not row.retry_at_ms
+    if deployment is not None:
+        if under_way or row.protocol_version is None:
+            return Control.NOT_MOVABLE
+        row.deployment = deployment
+    if under_way:
         return Control.UNCHANGED
     if row.retry_at_ms:
         work.tables.drop_timer((row.retry_at_ms, row.seq, 0))

@@ -90,6 +90,7 @@ def _create(work: Work, record: Restart, old: Invocation, prefix: JournalChunk) 
         last_gain_at_ms=work.now_ms,
         origin=j.Origin("restart_as_new", old.id, old.target),
         deployment=record.deployment,
+        protocol_version=record.protocol_version,
         traceparent=old.traceparent,
         tracestate=old.tracestate,
         scope=old.scope,
