@@ -90,6 +90,20 @@ class Operator:
         assert "Traceback" not in result.stderr
         return result.stdout if code == 0 else result.stderr
 
+    def stdout_of_failure(self, *arguments: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-m", "perdure", *arguments],
+            env={"PATH": "/usr/bin:/bin", "PERDURE_ADMIN_URL": f"127.0.0.1:{self.server.admin_port}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert result.returncode == 1
+        return result.stdout
+
+    def stats(self) -> Any:
+        return self.admin("GET", "/perdure/stats").json()
+
     def json(self, *arguments: str, code: int = 0) -> Any:
         return json.loads(self.run(*arguments, "--json", code=code))
 
@@ -340,3 +354,38 @@ def test_another_port_than_that_of_the_admin_api_is_noticed(shared: Operator) ->
     )
     assert result.returncode == 1
     assert "PD052" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_result_of_an_invocation_is_waited_for_across_kill_9(tmp_path: Path) -> None:
+    operator = Operator(tmp_path)
+    operator.start()
+    try:
+        invocation_id = operator.send("/Door/front/open", "Ann")
+        operator.until_waiting(invocation_id, "signal")
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "perdure", "invocations", "attach", invocation_id],
+            env={"PATH": "/usr/bin:/bin", "PERDURE_ADMIN_URL": f"127.0.0.1:{operator.server.admin_port}"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        while operator.stats()["callers"] < 1:
+            assert waiting.poll() is None
+            time.sleep(0.02)
+        operator.server.kill()
+        operator.start()
+        operator.run("invocations", "signal", invocation_id, "answer", '"welcome"')
+        assert waiting.communicate(timeout=30)[0] == '"welcome Ann"\n'
+        assert waiting.returncode == 0
+        assert operator.json("invocations", "attach", invocation_id) == {
+            "invocation_id": invocation_id,
+            "value": "welcome Ann",
+        }
+
+        killed = operator.send("/Shop/wait")
+        operator.run("invocations", "kill", killed)
+        assert operator.run("invocations", "attach", killed, code=1) == "409: killed\n"
+        shown = json.loads(operator.stdout_of_failure("invocations", "attach", killed, "--json"))
+        assert shown["failure"] == {"code": 409, "message": "killed", "metadata": {}}
+        assert "PD0420" in operator.run("invocations", "attach", killed[:-1] + "A", code=1)
+    finally:
+        operator.server.kill()

@@ -39,7 +39,7 @@ def test_the_commands_run_one_after_the_other(tmp_path: Path) -> None:
                 place(server, "10", 500)
                 until(server, place(server, "11", 500), "running")
             run(block, variables, tmp_path)
-        assert len(blocks) == 8
+        assert len(blocks) == 9
     finally:
         server.kill()
 

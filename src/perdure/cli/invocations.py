@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -88,6 +90,51 @@ def describe(admin_url: str, as_json: bool, invocation_id: str) -> None:
         click.echo(json.dumps(shown))
     else:
         print_described(shown, _now_ms())
+
+
+@command.command()
+@click.argument("invocation_id", metavar="ID")
+@click.option(
+    "--ingress-url",
+    metavar="URL",
+    envvar="PERDURE_INGRESS_URL",
+    help="Ingress of the server [PERDURE_INGRESS_URL, or as its admin API says].",
+)
+@admin_flags
+def attach(admin_url: str, as_json: bool, ingress_url: str | None, invocation_id: str) -> None:
+    """Wait for the result of an invocation and print it, as the handler gave it.
+
+    However long that takes: also across restarts of the server. A failure is printed to stderr, and the exit code is 1.
+    """
+    # Here and not above: the other commands do not need it.
+    from perdure.client.connecting import connect_sync
+    from perdure.client.errors import CallFailed
+
+    with connect_sync(ingress_url or Admin(admin_url).get("/version")["ingress_endpoint"]) as client:
+        try:
+            result = client.attach(invocation_id, type_hint=bytes)
+        except CallFailed as failed:
+            failure = {"code": failed.status_code, "message": failed.message, "metadata": failed.metadata or {}}
+            if as_json:
+                click.echo(json.dumps({"invocation_id": invocation_id, "failure": failure}))
+            else:
+                click.echo(f"{failed.status_code}: {failed.message}", err=True)
+            sys.exit(1)
+    if as_json:
+        click.echo(json.dumps({"invocation_id": invocation_id, "value": _value(result)}))
+    else:
+        click.echo(result, nl=not result.endswith(b"\n"))
+
+
+def _value(result: bytes) -> Any:
+    """JSON as it is; what is none, as text or in base64."""
+    try:
+        return json.loads(result) if result else None
+    except ValueError:
+        try:
+            return result.decode()
+        except UnicodeDecodeError:
+            return {"base64": base64.b64encode(result).decode()}
 
 
 def _now_ms() -> int:
