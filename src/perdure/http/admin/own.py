@@ -34,10 +34,6 @@ UNCHANGED = {"x-perdure-unchanged": "true"}
 """Headers of an answer that says that nothing had to be done, or that what was asked waits for its turn."""
 
 
-class Sql(msgspec.Struct):
-    query: str
-
-
 class ModifyStateRequest(msgspec.Struct, kw_only=True):
     object_key: str
     new_state: dict[str, list[int]]

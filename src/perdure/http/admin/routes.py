@@ -17,6 +17,8 @@ from perdure.http.admin import control, deployments, elsewhere, own, services, s
 from perdure.http.admin.openapi import admin_openapi
 from perdure.http.admin.operation import Operation, Query
 from perdure.http.admin.replies import AdminRefused, json_reply, refusal
+from perdure.http.query.queries import queries_of
+from perdure.http.query.routes import Asked, QueryRoutes
 from perdure.model.errors import PerdureError
 from perdure.node.engine import Engine
 from perdure.node.errors import ControlRefused, InvocationNotFound, NodeError, NodeStopped
@@ -57,7 +59,7 @@ def operations(engine: Engine, ingress_url: Callable[[], str]) -> list[Operation
         *_batches(control.ControlRoutes(engine)),
         *_elsewhere(elsewhere.ElsewhereRoutes(engine)),
         *_own(own.OwnRoutes(engine)),
-        Operation("POST", "/query", _no_sql, "SQL over invocations and state.", errors=(400, 501), body=own.Sql),
+        *_sql(QueryRoutes(queries_of(engine))),
         Operation("GET", "/openapi", server.openapi, "This description.", {200: dict[str, object]}),
     ]
 
@@ -268,6 +270,15 @@ def _own(routes: own.OwnRoutes) -> list[Operation]:
     ]
 
 
+def _sql(routes: QueryRoutes) -> list[Operation]:
+    errors = (400, 413, 415, 422, 429, 500, 501, 503)
+    rows: dict[int, object | None] = {200: dict[str, object]}
+    return [
+        Operation("POST", "/query", routes.query, "SQL; an Arrow stream, or JSON.", rows, errors, Asked),
+        Operation("POST", "/perdure/query", routes.table, "The same as a table.", rows, errors, Asked),
+    ]
+
+
 class ServerRoutes:
     def __init__(self, engine: Engine, ingress_url: Callable[[], str]) -> None:
         self._engine = engine
@@ -284,10 +295,6 @@ class ServerRoutes:
         if self._description is None:
             self._description = admin_openapi(operations(self._engine, self._ingress_url))
         return json_reply(self._description)
-
-
-async def _no_sql(_: Request) -> Response:
-    raise AdminRefused(501, "SQL over invocations and state is not there yet in this version of perdure")
 
 
 async def _unsupported_version(_: Request) -> Response:
