@@ -37,8 +37,12 @@ class H1Connection(asyncio.Protocol):
         self._lost: TransportFailed | None = None
         self._socket_full = False
         self._request_done = False
+        self._served = False
+        self._used_before = False
         self._idle: asyncio.TimerHandle | None = None
         self._headers: dict[str, str] = {}
+        self._response_complete = False
+        self._surplus = False
         self._begin_response()
 
     # --- for the pool -----------------------------------------------------------------------------------------------------
@@ -52,6 +56,8 @@ class H1Connection(asyncio.Protocol):
             self._idle.cancel()
             self._idle = None
         self._exchange = exchange
+        self._used_before = self._served
+        self._served = True
         self._request_done = False
         self._begin_response()
         self._write(_head(exchange.head))
@@ -101,6 +107,7 @@ class H1Connection(asyncio.Protocol):
         if self._exchange is None:
             self._break(NotTheProtocol("the deployment sent something that nobody had asked for."))
             return
+        self._answering = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -116,7 +123,7 @@ class H1Connection(asyncio.Protocol):
             if self._head_bytes > RESPONSE_HEAD_BYTES_MAX:
                 self._break(NotTheProtocol(f"the response's headers are larger than {RESPONSE_HEAD_BYTES_MAX} bytes."))
         elif self._response_complete:
-            self._finish(reusable=self._parser.should_keep_alive())
+            self._finish(reusable=self._keep_alive and not self._surplus)
 
     def eof_received(self) -> None:
         return None
@@ -125,7 +132,13 @@ class H1Connection(asyncio.Protocol):
         if exc is None and self._head_complete and self._until_eof and self._exchange is not None:
             self._finish(reusable=False)
         why = f": {exc}" if exc else ""
-        self._break(ConnectionBroken(f"the deployment closed the connection{why}.", _RETRIED))
+        error = ConnectionBroken(f"the deployment closed the connection{why}.", _RETRIED)
+        if self._used_before and not self._answering and self._exchange is not None:
+            # It was about to be closed while it was idle: that and the request have crossed.
+            exchange, self._exchange = self._exchange, None
+            if exchange.withdraw(error.what):
+                self._owner.start_again(exchange)
+        self._break(error)
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -138,6 +151,9 @@ class H1Connection(asyncio.Protocol):
 
     # --- httptools --------------------------------------------------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        self._surplus = self._response_complete  # another response, which nobody has asked for
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_complete:
             return  # a trailer
@@ -145,6 +161,8 @@ class H1Connection(asyncio.Protocol):
         self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
     def on_headers_complete(self) -> None:
+        if self._surplus:
+            return
         self._status = self._parser.get_status_code()
         if self._status < 200:
             return
@@ -155,14 +173,15 @@ class H1Connection(asyncio.Protocol):
             self._exchange.respond(self._status, self._headers)
 
     def on_body(self, body: bytes) -> None:
-        if self._exchange is not None:
+        if self._exchange is not None and not self._surplus:
             self._exchange.receive(body, len(body))
 
     def on_message_complete(self) -> None:
         if self._status < 200:
             self._headers = {}  # an informational response: the real one follows
-        else:
+        elif not self._surplus:
             self._response_complete = True
+            self._keep_alive = self._parser.should_keep_alive()
 
     # --- inside -----------------------------------------------------------------------------------------------------------
 
@@ -174,6 +193,9 @@ class H1Connection(asyncio.Protocol):
         self._head_complete = False
         self._until_eof = False
         self._response_complete = False
+        self._answering = False
+        self._keep_alive = False
+        self._surplus = False
 
     def _finish(self, *, reusable: bool) -> None:
         exchange, self._exchange = self._exchange, None

@@ -8,12 +8,9 @@ one `finish`, `fail` or `withdraw`, and no exception leaves a callback.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from typing import cast
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection as H2State
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -26,10 +23,9 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
-from hyperframe.frame import Frame, GoAwayFrame
+from hyperframe.frame import SettingsFrame
 
-from perdure.invoker.remote.connection import RESPONSE_HEAD_BYTES_MAX, Bounds, Connection, Owner
+from perdure.invoker.remote.connection import Bounds, Connection, Owner
 from perdure.invoker.remote.errors import (
     ConnectionBroken,
     NotTheProtocol,
@@ -37,7 +33,7 @@ from perdure.invoker.remote.errors import (
     TransportFailed,
     UnfitRequest,
 )
-from perdure.invoker.remote.head import RequestHead
+from perdure.invoker.remote.h2_state import ClientState, code_name, request_fields, response_head
 from perdure.invoker.remote.open_exchange import OpenExchange
 
 FLUSH_BYTES = 128 * 1024
@@ -47,18 +43,10 @@ UNREAD_BYTES_MAX = 8 * 1024 * 1024
 FAREWELL_S = 5.0
 """How long a closed connection may take to send what was written before."""
 STREAM_ID_MAX = 2**31 - 1_000
-_STATUS = re.compile("[1-9][0-9][0-9]")
 _DEFAULT_WINDOW = 65_535
+_TYPE_AT = 3
+"""Of a frame, where its type stands."""
 _RETRIED = "The attempt is tried again under its retry policy."
-
-
-class _State(H2State):
-    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
-        """h2 would close at once; but the streams that the peer still works on are to be finished."""
-        terminated = ConnectionTerminated()
-        terminated.error_code = frame.error_code
-        terminated.last_stream_id = frame.last_stream_id
-        return [], [terminated]
 
 
 class H2Connection(asyncio.Protocol):
@@ -74,15 +62,7 @@ class H2Connection(asyncio.Protocol):
         self._bounds = bounds
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._h2 = _State(H2Configuration(client_side=True, header_encoding=None))
-        self._h2.local_settings = Settings(
-            client=True,
-            initial_values={
-                SettingCodes.ENABLE_PUSH: 0,
-                SettingCodes.INITIAL_WINDOW_SIZE: bounds.stream_window_bytes,
-                SettingCodes.MAX_HEADER_LIST_SIZE: RESPONSE_HEAD_BYTES_MAX,
-            },
-        )
+        self._h2 = ClientState(bounds.stream_window_bytes)
         self._streams: dict[int, _Stream] = {}
         self._ready: deque[_Stream] = deque()
         self._receiving = False
@@ -91,7 +71,10 @@ class H2Connection(asyncio.Protocol):
         self._lost: TransportFailed | None = None
         self._unacknowledged = 0
         self._read_at = loop.time()
+        self._reads = 0
+        self._greeting = b""
         self._ping: asyncio.TimerHandle | None = None
+        self._asked = False
         self._idle: asyncio.TimerHandle | None = None
         self._abort: asyncio.TimerHandle | None = None
 
@@ -107,9 +90,10 @@ class H2Connection(asyncio.Protocol):
     def start(self, exchange: OpenExchange) -> None:
         stream_id = self._h2.get_next_available_stream_id()
         stream = _Stream(self, stream_id, exchange)
+        stream.reads = self._reads
         stream.local_done = exchange.everything_sent
         try:
-            self._h2.send_headers(stream_id, _fields(exchange.head), end_stream=stream.local_done)
+            self._h2.send_headers(stream_id, request_fields(exchange.head), end_stream=stream.local_done)
         except ProtocolError as error:
             self._drain()  # the header compression may be out of step now
             exchange.fail(UnfitRequest(f"the request cannot be sent: {error}.", "Check the deployment's headers."))
@@ -121,7 +105,7 @@ class H2Connection(asyncio.Protocol):
             self._idle.cancel()
             self._idle = None
         if self._ping is None:
-            self._ping = self._loop.call_later(self._bounds.ping_interval_s, self._ask)
+            self._ask_in(self._bounds.ping_interval_s)
         exchange.begin(stream, self.http_version)
         self.flush(stream)
         self._write()
@@ -166,16 +150,20 @@ class H2Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._lost is not None:
             return
+        self._reads += 1
         self._read_at = self._loop.time()
+        if self._asked:
+            self._asked = False
+            self._ask_in(self._bounds.ping_interval_s)
         self._receiving = True
         try:
+            self._check_greeting(data)
             for event in self._h2.receive_data(data):
                 self._on_event(event)
         except ProtocolError as error:
-            what = "it answers in HTTP/1" if not self.settled.done() and data.startswith(b"HTTP/1.") else str(error)
             self._break(
                 NotTheProtocol(
-                    f"the deployment does not speak HTTP/2: {what}.",
+                    f"the deployment does not speak HTTP/2: {error}.",
                     "Serve it with HTTP/2, or register it for HTTP/1.1.",
                 )
             )
@@ -188,7 +176,9 @@ class H2Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         why = f": {exc}" if exc else ""
-        self._break(ConnectionBroken(f"the deployment closed the connection{why}.", _RETRIED))
+        error = ConnectionBroken(f"the deployment closed the connection{why}.", _RETRIED)
+        self._withdraw_crossed(error.what)
+        self._break(error)
         if self._abort is not None:
             self._abort.cancel()
         if not self.closed.done():
@@ -201,6 +191,13 @@ class H2Connection(asyncio.Protocol):
         self._socket_full = False
         self._send()
 
+    def _check_greeting(self, data: bytes) -> None:
+        """A peer's first frame is its settings. h2 would wait for as many bytes as other bytes happen to announce."""
+        if len(self._greeting) < _TYPE_AT + 1:
+            self._greeting += data[: _TYPE_AT + 1]
+            if len(self._greeting) > _TYPE_AT and self._greeting[_TYPE_AT] != SettingsFrame.type:
+                raise ProtocolError("its first bytes are no settings")
+
     # --- receiving --------------------------------------------------------------------------------------------------------
 
     def _on_event(self, event: Event) -> None:
@@ -209,7 +206,7 @@ class H2Connection(asyncio.Protocol):
                 self._on_data(event)
             case ResponseReceived():
                 if stream := self._streams.get(event.stream_id):
-                    status, headers = _response(event.headers or [])
+                    status, headers = response_head(event.headers or [])
                     stream.exchange.respond(status, headers)
             case StreamEnded():
                 if stream := self._streams.get(event.stream_id):
@@ -256,7 +253,7 @@ class H2Connection(asyncio.Protocol):
         if code == ErrorCodes.REFUSED_STREAM:
             self._withdraw(exchange, "the deployment refused the stream.")
         else:
-            exchange.fail(ConnectionBroken(f"the deployment reset the stream ({_name(code)}).", _RETRIED))
+            exchange.fail(ConnectionBroken(f"the deployment reset the stream ({code_name(code)}).", _RETRIED))
 
     def _on_goaway(self, last_stream_id: int, code: int | None) -> None:
         self._draining = True
@@ -264,9 +261,18 @@ class H2Connection(asyncio.Protocol):
         for stream in above:
             self._release(stream)
         for stream in above:
-            self._withdraw(stream.exchange, f"the deployment closes the connection ({_name(code)}).")
+            self._withdraw(stream.exchange, f"the deployment closes the connection ({code_name(code)}).")
         if not self._streams:
             self._drain()
+
+    def _withdraw_crossed(self, reason: str) -> None:
+        """A peer that closed a connection which had been idle, and said nothing since, has not seen what began meanwhile."""
+        crossed = [stream for stream in self._streams.values() if stream.reads == self._reads and stream.stream_id > 1]
+        for stream in crossed:
+            del self._streams[stream.stream_id]
+        self._draining = True
+        for stream in crossed:
+            self._withdraw(stream.exchange, reason)
 
     def _withdraw(self, exchange: OpenExchange, reason: str) -> None:
         if exchange.withdraw(reason):
@@ -358,24 +364,27 @@ class H2Connection(asyncio.Protocol):
             self._break(ConnectionBroken("the connection was not needed any more."))
 
     def _ask(self) -> None:
+        """Of a peer that has been silent for long while exchanges are open: whether it is still there."""
         self._ping = None
         if not self._streams:
             return
         left = self._read_at + self._bounds.ping_interval_s - self._loop.time()
         if left > 0:
-            self._ping = self._loop.call_later(left, self._ask)
+            self._ask_in(left)
             return
+        self._asked = True
         self._h2.ping(b"perdure?")
         self._write()
-        self._ping = self._loop.call_later(self._bounds.ping_timeout_s, self._no_answer, self._read_at)
+        self._ping = self._loop.call_later(self._bounds.ping_timeout_s, self._no_answer)
 
-    def _no_answer(self, read_at: float) -> None:
-        self._ping = None
-        if self._read_at == read_at:
-            waited = f"{self._bounds.ping_timeout_s:g} s"
-            self._break(ConnectionBroken(f"the deployment did not answer a ping for {waited}.", _RETRIED), unread=True)
-        else:
-            self._ask()
+    def _ask_in(self, seconds: float) -> None:
+        if self._ping is not None:
+            self._ping.cancel()
+        self._ping = self._loop.call_later(seconds, self._ask)
+
+    def _no_answer(self) -> None:
+        waited = f"{self._bounds.ping_timeout_s:g} s"
+        self._break(ConnectionBroken(f"the deployment did not answer a ping for {waited}.", _RETRIED), unread=True)
 
     def _break(self, error: TransportFailed, *, unread: bool = False) -> None:
         """The end of the connection: everything on it ends. `unread`: the peer would not see a farewell."""
@@ -412,7 +421,15 @@ class H2Connection(asyncio.Protocol):
 class _Stream:
     """The `Carrier` of one exchange."""
 
-    __slots__ = ("connection", "exchange", "local_done", "queued", "stream_id", "unacknowledged")
+    __slots__ = (
+        "connection",
+        "exchange",
+        "local_done",
+        "queued",
+        "reads",
+        "stream_id",
+        "unacknowledged",
+    )
 
     def __init__(self, connection: H2Connection, stream_id: int, exchange: OpenExchange) -> None:
         self.connection = connection
@@ -421,6 +438,8 @@ class _Stream:
         self.local_done = False
         self.queued = False
         self.unacknowledged = 0
+        self.reads = 0
+        """What the connection had read when it began, in pieces."""
 
     def flush(self) -> None:
         self.connection.flush(self)
@@ -433,37 +452,3 @@ class _Stream:
 
     def abort(self) -> None:
         self.connection.abort(self)
-
-
-def _fields(head: RequestHead) -> list[tuple[bytes, bytes]]:
-    fields = [
-        (b":method", head.method.encode()),
-        (b":scheme", b"https" if head.origin.secure else b"http"),
-        (b":authority", head.origin.authority.encode()),
-        (b":path", head.target.encode()),
-    ]
-    fields += [(name.encode(), value.encode()) for name, value in head.headers]
-    if head.content_length is not None and head.content_length > 0:
-        fields.append((b"content-length", str(head.content_length).encode()))
-    return fields
-
-
-def _response(fields: list[tuple[bytes, bytes]]) -> tuple[int, dict[str, str]]:
-    headers: dict[str, str] = {}
-    status = 0
-    for raw_name, raw_value in fields:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("utf-8", "replace")
-        if name == ":status":
-            if not _STATUS.fullmatch(value):
-                raise ProtocolError(f"status {value!r}")
-            status = int(value)
-        else:
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return status, headers
-
-
-def _name(code: int | None) -> str:
-    try:
-        return ErrorCodes(code or 0).name
-    except ValueError:
-        return f"code {code}"
