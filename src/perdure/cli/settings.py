@@ -237,6 +237,12 @@ SETTINGS: tuple[Setting, ...] = (
     _duration(
         "loop_stall_ms", "Code that blocks the server's loop for this long is named in the log; `0s`: not looked for."
     ),
+    _duration("deployment_connect_timeout_ms", "How long a connection to a deployment may take to come about."),
+    _duration(
+        "deployment_ping_interval_ms",
+        "Without a byte from a deployment for this long, while attempts run there, it is asked whether it is still there.",
+    ),
+    _duration("deployment_ping_timeout_ms", "How long it may take to answer that."),
     Setting(
         "service_protocol_v7",
         values.switch,

@@ -18,6 +18,7 @@ from perdure.env.files import Files, SystemFiles
 from perdure.env.random import Random, SystemRandom
 from perdure.env.watchdog import LoopWatchdog
 from perdure.invoker.pool import AttemptPool
+from perdure.invoker.remote.connection import Bounds
 from perdure.invoker.remote.transport import Transport
 from perdure.log.errors import RecordRefused
 from perdure.log.log import Log, OnDurable, OnFailure, OnRefused
@@ -156,7 +157,13 @@ class Core:
                 checkpoint_lsn=self.store.applied_lsn,
                 segment_bytes=settings.segment_bytes,
             )
-        self.transport = Transport()
+        self.transport = Transport(
+            bounds=Bounds(
+                connect_s=settings.deployment_connect_timeout_ms / 1000,
+                ping_interval_s=settings.deployment_ping_interval_ms / 1000,
+                ping_timeout_s=settings.deployment_ping_timeout_ms / 1000,
+            )
+        )
         self.pool = AttemptPool(
             self,
             self.app,

@@ -75,6 +75,12 @@ class EngineSettings:
     loop_stall_ms: int = 500
     """Code that keeps the node's loop from everything else for this long is named in the log; 0: not looked for."""
 
+    deployment_connect_timeout_ms: int = 10_000
+    """How long a connection to a deployment may take to come about."""
+    deployment_ping_interval_ms: int = 40_000
+    """Without a byte from a deployment for this long, while attempts run there, it is asked whether it is still there."""
+    deployment_ping_timeout_ms: int = 20_000
+    """How long it may take to answer that."""
     service_protocol_v7: bool = False
     """Speak version 7 of the service protocol with deployments that have it; else 6 at most."""
 
@@ -121,6 +127,9 @@ _AT_LEAST_ZERO = (
     "workflow_completion_retention_ms",
 )
 _AT_LEAST_ONE = (
+    "deployment_connect_timeout_ms",
+    "deployment_ping_interval_ms",
+    "deployment_ping_timeout_ms",
     "interruptions_max",
     "cleanup_interval_ms",
     "checkpoint_interval_ms",

@@ -22,6 +22,7 @@ from perdure.model.retry import RetryPolicy
 from perdure.model.target import Target
 from perdure.node.discovery import discover
 from perdure.node.engine import Engine
+from perdure.node.phase import Phase
 from perdure.node.requests import NewInvocation, Outcome
 from perdure.node.settings import EngineSettings
 from perdure.partition.invariants import check_partition
@@ -139,7 +140,7 @@ async def deployed(
             if workers:
                 await this.register(http_11=http_11)
             yield this
-            for tables in engine.store.tables:
+            for tables in engine.store.tables if engine.phase is Phase.READY else ():
                 check_partition(tables, range(1, tables.meta.next_seq))
         finally:
             await engine.stop(grace_s=0)

@@ -66,6 +66,19 @@ async def held(ctx: restate.Context, name: str) -> list[str]:
 
 
 @greeter.handler()
+async def held_then_adds(ctx: restate.Context, name: str) -> str:
+    """A step that takes until the test says go; behind it an effect that the engine carries out."""
+
+    async def body() -> str:
+        await hold(name)
+        return effect("held")
+
+    by = await ctx.run("held", body)
+    ctx.object_send(add, name, 1)
+    return by
+
+
+@greeter.handler()
 async def naps(ctx: restate.Context, millis: int) -> str:
     await ctx.sleep(timedelta(milliseconds=millis))
     return "rested"
@@ -130,7 +143,8 @@ async def cancelled(ctx: restate.Context, name: str) -> str:
         await ctx.run("publish", lambda: (HERE / name).touch())
         return await value
     except TerminalError as error:
-        return await ctx.run("undo", lambda: effect(f"undone {error.status_code}"))
+        code = error.status_code
+        return await ctx.run("undo", lambda: effect(f"undone {code}"))
 
 
 @greeter.handler()
