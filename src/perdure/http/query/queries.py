@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, proxy
 
 from perdure.http.query import messages as m
 from perdure.http.query.errors import (
@@ -57,7 +57,7 @@ class Queries:
     """One for an engine, on its loop."""
 
     def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
-        self._engine = engine
+        self._engine: Engine = proxy(engine)  # the engine's life is not ours to prolong
         self.limits = limits or Limits()
         self._free = [_Slot(number) for number in reversed(range(self.limits.at_once))]
         self._turns = asyncio.Semaphore(self.limits.at_once)

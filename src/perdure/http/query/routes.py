@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
-from perdure.http.admin.replies import ErrorBody, body_of, json_reply
+from perdure.http.admin.replies import ErrorBody, decoded_body, json_reply
 from perdure.http.query.errors import QueryError, QueryRefused
 from perdure.http.query.messages import Form
 from perdure.http.query.queries import Queries
@@ -32,15 +32,7 @@ class QueryRoutes:
         return await self._answer(request, "table")
 
     async def _answer(self, request: Request, form: Form) -> Response:
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return PlainTextResponse("Expected request with `Content-Type: application/json`", 415)
-        body = await body_of(request, QUERY_BYTES_MAX)
-        try:
-            asked = msgspec.json.decode(body, type=Asked)
-        except msgspec.ValidationError as why:
-            return PlainTextResponse(f"Failed to deserialize the JSON body into the target type: {why}", 422)
-        except msgspec.DecodeError as why:
-            return PlainTextResponse(f"Failed to parse the request body as JSON: {why}", 400)
+        asked = await decoded_body(request, Asked, QUERY_BYTES_MAX)
         try:
             answer = await self._queries.run(asked.query, form)
         except QueryError as error:
@@ -51,7 +43,5 @@ class QueryRoutes:
 
 def _refused(error: QueryError) -> Response:
     status = error.http_status if isinstance(error, QueryRefused) else error.status
-    reply = json_reply(ErrorBody(f"{error.what} {error.next_step}".rstrip()), status)
-    if status == 429:
-        reply.headers["retry-after"] = str(RETRY_AFTER_S)
-    return reply
+    headers = {"retry-after": str(RETRY_AFTER_S)} if status == 429 else None
+    return json_reply(ErrorBody(f"{error.what} {error.next_step}".rstrip()), status, headers)

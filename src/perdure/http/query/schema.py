@@ -148,3 +148,26 @@ SELECT partition_key, target_service_name AS service, target_handler_name AS met
 FROM sys_invocation_status WHERE status <> 'completed'
 """
 """`sys_status`, as articles of 2023 and 2024 ask it: the invocations that have not completed."""
+
+STATUS_COLUMNS: dict[str, Type] = {
+    "partition_key": "u64",
+    "service": "string",
+    "method": "string",
+    "service_key": "string",
+    "service_key_utf8": "string",
+    "service_key_int32": "u32",
+    "service_key_uuid": "string",
+    "id": "string",
+    "sid": "string",
+    "status": "string",
+    "invoked_by": "string",
+    "invoked_by_service": "string",
+    "invoked_by_id": "string",
+    "invoked_by_sid": "string",
+    "pinned_deployment_id": "string",
+    "pinned_endpoint_id": "string",
+    "trace_id": "string",
+    "journal_size": "u32",
+    "created_at": "ts",
+    "modified_at": "ts",
+}

@@ -21,6 +21,10 @@ class TooMuch(Exception):
     """The answer is larger than it may be."""
 
 
+class NothingIsChanged(Exception):
+    """The statement is no query."""
+
+
 def refused(error: Exception) -> Refused:
     text = str(error).removeprefix("DataFusion error: ")
     for pattern, kind in _KINDS:
@@ -33,4 +37,5 @@ def _readable(text: str) -> str:
     inner = re.fullmatch(r'SQL error: (?:Parser|Tokenizer)Error\("(.*)"\)', text, re.DOTALL)
     if inner is not None:
         return "syntax error: " + inner[1].replace('\\"', '"')
+    text = text.removeprefix("Error during planning: ").removeprefix("Schema error: ")
     return re.sub(r"table 'restate\.public\.([^']*)' not found", r"table '\1' not found", text)

@@ -7,6 +7,7 @@ second time over what the node has sent. Nothing but a query is ever taken: no s
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import IO
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from perdure.http.query.schema import STATUS_VIEW, TABLES
 from perdure.http.query.worker.arrow import SCHEMAS
 from perdure.http.query.worker.encoding import Encoder, encoder_for
 from perdure.http.query.worker.needs import needs_of
-from perdure.http.query.worker.refusals import TooMuch, refused
+from perdure.http.query.worker.refusals import NothingIsChanged, TooMuch, refused
 from perdure.http.query.worker.tables import Known, table_for
 
 POOL_BYTES = 512 * 1024 * 1024
@@ -47,6 +48,8 @@ class Session:
             return encoder.answer()
         except (EOFError, BrokenPipeError):
             raise
+        except NothingIsChanged as error:
+            return m.Refused("read-only", str(error))
         except TooMuch as error:
             return m.Refused("size", str(error))
         except MemoryError:
@@ -81,7 +84,15 @@ def _context(filled: dict[str, list[pa.RecordBatch]]) -> SessionContext:
     return context
 
 
+_CHANGES = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(INSERT|UPDATE|DELETE|MERGE|TRUNCATE|CREATE|DROP|ALTER|COPY|GRANT|REVOKE|SET)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
 def _plan(context: SessionContext, sql: str) -> DataFrame:
+    if change := _CHANGES.match(sql):
+        raise NothingIsChanged(f"{change[1].upper()} is refused: SQL only reads here")
     only_queries = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
     return context.sql_with_options(sql, only_queries)
 
