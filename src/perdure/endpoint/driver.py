@@ -55,6 +55,10 @@ class RestateDriver:
         self._next_awakeable = FIRST_USER_SIGNAL
         self._steps: dict[int, Step] = {}
         self._wakes: dict[int, int] = {}
+        self._written: dict[str, bool] = {}
+        """Keys of the state that this attempt set (True) or cleared."""
+        self._written_before: dict[int, dict[str, bool]] = {}
+        """The same as of the question for all keys with this completion id: the machine forgets what was cleared."""
         self._calls: set[int] = set()
         """Calls made, by the completion id of the callee's id."""
         self._cancelled_for_us: set[int] = set()
@@ -140,6 +144,9 @@ class RestateDriver:
         del self._handles[completion_id]
         if code == j.CompletionCode.SLEEP:
             self.now_ms = max(self.now_ms, self._wakes.pop(completion_id))
+        elif code == j.CompletionCode.LAZY_STATE_KEYS:
+            written = self._written_before.pop(completion_id)
+            answer = sorted(key for key in {*answer, *written} if written.get(key, True))
         elif code == j.CompletionCode.CALL_INVOCATION_ID:
             answer = parse_invocation_id(answer)
             self._callees[answer] = completion_id
@@ -177,6 +184,7 @@ class RestateDriver:
 
     def _get_state_keys(self, command: j.GetLazyStateKeys) -> None:
         handle = self._machine.get_state_keys(command.name)
+        self._written_before[command.completion_id] = dict(self._written)
         self._expect(command.completion_id, j.CompletionCode.LAZY_STATE_KEYS, handle)
 
     def _answered_already(self, command: j.GetEagerState | j.GetEagerStateKeys) -> None:
@@ -184,9 +192,11 @@ class RestateDriver:
 
     def _set_state(self, command: j.SetState) -> None:
         self._machine.set_state(command.key, command.value, command.name)
+        self._written[command.key] = True
 
     def _clear_state(self, command: j.ClearState) -> None:
         self._machine.clear_state(command.key, command.name)
+        self._written[command.key] = False
 
     def _clear_all_state(self, command: j.ClearAllState) -> None:
         self._machine.clear_all_state(command.name)

@@ -1,0 +1,144 @@
+"""A real restate-server and endpoints of ours that it invokes, as processes on free ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.components import ROOT
+
+READY_WITHIN_S = 60.0
+
+
+class Died(AssertionError):
+    """A process ended when it should have been running; the message holds the end of its output."""
+
+
+def free_ports(how_many: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(how_many)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+class Process:
+    """A process with its output in a file."""
+
+    def __init__(self, command: Sequence[str], output: Path, environment: Mapping[str, str]) -> None:
+        self.command = command
+        self.output = output
+        self._environment = {**os.environ, **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command, cwd=ROOT, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, within_s: float = 40.0) -> int:
+        """Its exit code."""
+        assert self._process is not None
+        return self._process.wait(within_s)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def check_alive(self) -> None:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            text = self.output.read_text(errors="replace")[-3000:]
+            raise Died(f"{self.command[0]} ended with {self._process.returncode}:\n{text}")
+
+
+class RestateServer(Process):
+    def __init__(self, binary: Path, directory: Path) -> None:
+        ingress, admin, node = free_ports(3)
+        self.ingress = f"http://127.0.0.1:{ingress}"
+        self.admin = f"http://127.0.0.1:{admin}"
+        directory.mkdir(parents=True, exist_ok=True)
+        environment = {
+            "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{ingress}",
+            "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{admin}",
+            "RESTATE_BIND_ADDRESS": f"127.0.0.1:{node}",
+            "RESTATE_ADVERTISED_ADDRESS": f"http://127.0.0.1:{node}",
+            "RESTATE_DEFAULT_NUM_PARTITIONS": "1",
+            "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "64MB",
+            "RESTATE_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "1",
+        }
+        command = [str(binary), "--base-dir", str(directory), "--node-name", "n1", "--listen-mode", "tcp", "--no-logo"]
+        super().__init__(command, directory.parent / f"{directory.name}.output", environment)
+
+    def wait_ready(self) -> None:
+        wait_until(lambda: ask(f"{self.admin}/health")[0] == 200 and self._ingress_ready(), self.check_alive)
+
+    def _ingress_ready(self) -> bool:
+        return ask(f"{self.ingress}/restate/health")[0] == 200
+
+    def register(self, uri: str, *, http_1: bool = False) -> dict[str, Any]:
+        request = {"uri": uri, "force": True, "use_http_11": http_1}
+        status, body = ask(f"{self.admin}/deployments", request)
+        assert status in (200, 201), body.decode()
+        described: dict[str, Any] = json.loads(body)
+        return described
+
+    def status(self, invocation_id: str) -> str | None:
+        rows = self.sql(f"select status from sys_invocation where id = '{invocation_id}'")
+        return rows[0]["status"] if rows else None
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        status, body = ask(f"{self.admin}/query", {"query": query}, {"accept": "application/json"})
+        assert status == 200, body.decode()
+        rows: list[dict[str, Any]] = json.loads(body)["rows"]
+        return rows
+
+
+class Endpoint(Process):
+    """`perdure endpoint`, on one port for all its starts."""
+
+    def __init__(self, app: str, output: Path, environment: Mapping[str, str]) -> None:
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "perdure", "endpoint", app, "--port", str(port)]
+        super().__init__(command, output, environment)
+
+    def wait_ready(self) -> None:
+        wait_until(lambda: ask(f"{self.url}/health")[0] == 200, self.check_alive)
+
+
+def ask(url: str, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    """Status 0: nothing listens."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json", **(headers or {})})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+    except OSError:
+        return 0, b""
+
+
+def wait_until(condition: Any, check: Any = lambda: None, within_s: float = READY_WITHIN_S) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        check()
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        time.sleep(0.02)
