@@ -24,6 +24,8 @@ class Bounds:
     """A connection without exchanges is closed after this."""
     streams_max: int = 128
     """Exchanges on one HTTP/2 connection, or what the peer allows if that is less."""
+    requests_max: int = 1_000
+    """On one HTTP/2 connection, over its life. hypercorn breaks the streams of a connection at its 1001st request."""
     connections_max: int = 1_000
     """To one origin; further exchanges wait for a free place."""
     stream_window_bytes: int = 512 * 1024

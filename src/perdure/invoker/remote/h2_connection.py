@@ -42,7 +42,6 @@ UNREAD_BYTES_MAX = 8 * 1024 * 1024
 """A peer that reads nothing, but makes us answer (to pings, settings), is cut off here."""
 FAREWELL_S = 5.0
 """How long a closed connection may take to send what was written before."""
-STREAM_ID_MAX = 2**31 - 1_000
 _DEFAULT_WINDOW = 65_535
 _TYPE_AT = 3
 """Of a frame, where its type stands."""
@@ -98,7 +97,7 @@ class H2Connection(asyncio.Protocol):
             self._drain()  # the header compression may be out of step now
             exchange.fail(UnfitRequest(f"the request cannot be sent: {error}.", "Check the deployment's headers."))
             return
-        if stream_id > STREAM_ID_MAX:
+        if stream_id > 2 * (self._bounds.requests_max - 1):
             self._draining = True
         self._streams[stream_id] = stream
         if self._idle is not None:

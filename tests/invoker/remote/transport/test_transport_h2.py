@@ -301,6 +301,24 @@ async def test_the_limit_of_the_peer_counts_and_a_free_place_is_taken(make_trans
     assert len(peer.connections) == 1
 
 
+async def test_a_connection_serves_so_many_requests_and_no_more(make_transport: MakeTransport) -> None:
+    transport = make_transport(requests_max=3)
+    async with listening() as peer:
+        listeners = [Recorder() for _ in range(4)]
+        for listener in listeners:
+            begin(transport, peer.uri, listener, end=True)
+        first, second = await peer.connection(), await peer.connection(1)
+        assert await second.request() == 1
+        assert len(first.all(RequestReceived)) == 3
+        for stream in (1, 3, 5):
+            first.respond(stream)
+        second.respond(1)
+        for listener in listeners:
+            await listener.end()
+        await first.until(lambda it: it.lost)
+        assert not second.lost
+
+
 async def test_a_peer_that_allows_no_stream_is_not_asked_for_ever(transport: Transport) -> None:
     async with listening({SettingCodes.MAX_CONCURRENT_STREAMS: 0}) as peer:
         listener, _ = await begun(transport, peer, end=True)
