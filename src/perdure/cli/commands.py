@@ -12,6 +12,7 @@ COMMANDS = {
     "serve": "Run a server, with the handlers of the apps named.",
     "dev": "Serve one app while it is being written: reload on change, readable logs.",
     "endpoint": "Serve the handlers of apps to a Restate server, as a deployment of it.",
+    "deployments": "Register, list, describe and remove the places where services run.",
     "services": "List the services of a running server, and their handlers.",
     "invocations": "List, describe and control the invocations of a running server.",
     "state": "Read and change the state of objects and workflows of a running server.",

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from perdure.cli.options import settings_flags, settings_from
+from perdure.cli.options import Flag, settings_flags, settings_from
 from perdure.cli.settings import SETTINGS
 
 
 @click.command("config")
 @click.argument("apps", nargs=-1, metavar="[MODULE:APP]...")
 @settings_flags
-def command(apps: tuple[str, ...], others: tuple[str, ...], file: Path | None, **named: str | None) -> None:
+def command(apps: tuple[str, ...], others: tuple[str, ...], file: Path | None, **named: Flag) -> None:
     """Print every setting, its value, and where it came from.
 
     Takes the same flags as `perdure serve`, so that what a command line means can be seen before it is run.

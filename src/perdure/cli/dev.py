@@ -18,7 +18,7 @@ from types import FrameType
 
 import click
 
-from perdure.cli.options import settings_flags, settings_from
+from perdure.cli.options import Flag, settings_flags, settings_from
 
 LOOK_EVERY_S = 0.3
 STOP_WITHIN_S = 15.0
@@ -28,15 +28,15 @@ _NOT_SOURCE = {"__pycache__", "node_modules", "site-packages", "venv"}
 @click.command("dev")
 @click.argument("app", metavar="MODULE:APP")
 @settings_flags
-def command(app: str, others: tuple[str, ...], file: Path | None, **named: str | None) -> None:
+def command(app: str, others: tuple[str, ...], file: Path | None, **named: Flag) -> None:
     """Serve MODULE:APP, and start again when a Python file below this directory changes."""
     settings_from((app,), others, file, **named)
     arguments = [app, "--set", "dev=true"]
     arguments += [part for other in others for part in ("--set", other)]
     arguments += ["--config", str(file)] if file else []
-    arguments += [
-        part for name, value in named.items() if value is not None for part in (f"--{name.replace('_', '-')}", value)
-    ]
+    for name, given in named.items():
+        for value in (given,) if isinstance(given, str) else given or ():
+            arguments += [f"--{name.replace('_', '-')}", value]
     sys.exit(Supervisor(arguments, Path.cwd()).run())
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from perdure.cli.options import settings_flags, settings_from
+from perdure.cli.options import Flag, settings_flags, settings_from
 
 
 @click.command("serve")
 @click.argument("apps", nargs=-1, metavar="[MODULE:APP]...")
 @settings_flags
-def command(apps: tuple[str, ...], others: tuple[str, ...], file: Path | None, **named: str | None) -> None:
+def command(apps: tuple[str, ...], others: tuple[str, ...], file: Path | None, **named: Flag) -> None:
     """Run a server with the handlers of the apps named.
 
     SIGTERM and Ctrl-C stop it in order: no new work, running steps get a grace period, exit code 0. A second one ends it

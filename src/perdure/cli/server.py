@@ -15,6 +15,7 @@ import sys
 import click
 
 from perdure.cli.loading import load_app
+from perdure.cli.registering import register_all
 from perdure.cli.settings import Settings
 from perdure.http.admin.app import Admin
 from perdure.http.ingress.app import Ingress
@@ -61,7 +62,11 @@ class Server:
             operators.ingress_url = f"{engine.ingress_url}/"
             if await self._started(engine):
                 self._greet(engine, addresses)
-                await self._until_the_end(engine)
+                registering = asyncio.ensure_future(register_all(engine, self._settings.register))
+                try:
+                    await self._until_the_end(engine)
+                finally:
+                    registering.cancel()
         finally:
             await asyncio.gather(ingress.stop(LAST_REPLIES_S), admin.stop(LAST_REPLIES_S))
 

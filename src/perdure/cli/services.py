@@ -28,7 +28,7 @@ def command(admin_url: str, as_json: bool, name: str | None) -> None:
     if as_json:
         click.echo(json.dumps(answer))
     elif not answer["services"]:
-        click.echo("no services: the server was started without an app")
+        click.echo("no services: name an app at `perdure serve`, or register a deployment")
     else:
         rows = [_row(service) for service in answer["services"]]
         table(("service", "type", "reached", "handlers"), rows)

@@ -21,7 +21,7 @@ from perdure.model.retry import RetryPolicy
 from perdure.node.settings import BadSetting, EngineSettings
 
 FILE = "perdure.toml"
-FLAGS = {"data", "ingress", "ingress_url", "admin", "partitions", "durability", "log_level", "log_format"}
+FLAGS = {"register", "data", "ingress", "ingress_url", "admin", "partitions", "durability", "log_level", "log_format"}
 """Settings with a flag of their own; the others are given as `--set NAME=VALUE`."""
 
 
@@ -95,6 +95,9 @@ def _shown_duration(value: object) -> str:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("apps", values.names, (), "What to run, as MODULE:APP; several with commas."),
+    Setting(
+        "register", values.names, (), "Addresses of deployments that are registered at the start, once they answer."
+    ),
     Setting(
         "data", values.path, Path("perdure-data"), "Data directory; made when it is not there.", "RESTATE_BASE_DIR"
     ),
@@ -277,6 +280,10 @@ class Settings:
     @property
     def apps(self) -> tuple[str, ...]:
         return cast("tuple[str, ...]", self["apps"])
+
+    @property
+    def register(self) -> tuple[str, ...]:
+        return cast("tuple[str, ...]", self["register"])
 
     @property
     def data(self) -> Path:

@@ -57,7 +57,7 @@ class ServerProcess:
         settings: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.ingress_port, self.admin_port = _free_ports(2)
+        self.ingress_port, self.admin_port = free_ports(2)
         self.output = data.parent / f"{data.name}.output"
         self.starts = 0
         self._directory = directory
@@ -206,7 +206,7 @@ class Caller:
             self._local.connection = None
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, below those that the system gives to outgoing connections.
 
     A port from that range could be taken while the server is down, even by a caller that meets itself when it connects.

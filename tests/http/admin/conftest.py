@@ -155,7 +155,7 @@ async def deploy() -> AsyncIterator[Callable[..., Any]]:
         config = Config()
         config.bind = [f"fd://{listener.detach()}"]
         config.graceful_timeout = 0.2
-        tasks.append(asyncio.ensure_future(serve(deployed, config, shutdown_trigger=end.wait)))  # type: ignore[arg-type]
+        tasks.append(asyncio.ensure_future(serve(deployed, config, shutdown_trigger=end.wait)))
         return deployed
 
     yield one
