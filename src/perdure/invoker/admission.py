@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from perdure.invoker import replay
 from perdure.invoker.requests import make_request
@@ -33,6 +33,8 @@ _PAYLOAD = {
 }
 _WRITES = (j.SetState, j.ClearState, j.ClearAllState)
 _MAY_WRITE = (HandlerKind.EXCLUSIVE, HandlerKind.RUN)
+_READS = (j.GetLazyState, j.GetLazyStateKeys, j.GetEagerState, j.GetEagerStateKeys)
+_PROMISES = (j.GetPromise, j.PeekPromise, j.CompletePromise)
 
 
 class CommandRefused(Exception):
@@ -56,8 +58,26 @@ def admit(command: j.Command, host: Host, spec: HandlerSpec, key: tuple[int, int
         sleep = cast(j.Sleep, command)
         sleep.wake_at_ms = min(sleep.wake_at_ms, TIMER_AT_MS_MAX)
     elif kind in _WRITES and spec.kind not in _MAY_WRITE:
-        text = f"{row.target} may not {replay.describe(command)}: only exclusive handlers write state."
-        raise CommandRefused(AttemptError(500, text, doc_code="RT0017"), park=True)
+        _refuse(row, command, "only exclusive handlers write state")
+    elif kind in _READS and spec.kind is HandlerKind.PLAIN:
+        _refuse(row, command, "a plain service has no state")
+    elif kind in _PROMISES and not _of_workflow(host, spec, row):
+        _refuse(row, command, "only workflows have promises")
+
+
+def _refuse(row: Invocation, command: j.Command, why: str) -> NoReturn:
+    text = f"{row.target} may not {replay.describe(command)}: {why}."
+    raise CommandRefused(AttemptError(500, text, doc_code="RT0017"), park=True)
+
+
+def _of_workflow(host: Host, spec: HandlerSpec, row: Invocation) -> bool:
+    if spec.kind is not HandlerKind.SHARED:
+        return spec.kind is HandlerKind.RUN
+    try:
+        service, _ = host.resolve(row.target.service, row.target.handler)
+    except PerdureError:  # the latest deployment no longer has it: what it was is not known here
+        return True
+    return service.kind is ServiceKind.WORKFLOW
 
 
 def _check_size(command: j.Command, payload: object) -> None:
@@ -76,6 +96,12 @@ def _resolve(command: j.Call | j.OneWayCall, host: Host, key: tuple[int, int], r
     if (target.key is None) != (service.kind is ServiceKind.SERVICE):
         wanted = "no key" if target.key is not None else "a key"
         raise CommandRefused(AttemptError(500, f"{target} takes {wanted}.", doc_code="RT0017"), park=False)
+    if command.idempotency_key == "":
+        text = f"{target} is called with an empty idempotency key: leave it out, or give one."
+        raise CommandRefused(AttemptError(500, text, doc_code="RT0017"), park=False)
+    if command.scope is not None or command.limit_key is not None:
+        text = f"{target} is called with a scope or a limit key, which are not supported."
+        raise CommandRefused(AttemptError(500, text, doc_code="RT0024"), park=False)
     execute_at_ms, caller = 0, None
     if type(command) is j.OneWayCall:
         execute_at_ms = min(command.invoke_at_ms, TIMER_AT_MS_MAX)

@@ -25,11 +25,6 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    return asyncio.DefaultEventLoopPolicy()
-
-
 @pytest.fixture(params=MODES)
 async def there(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployed]:
     async with deployed(tmp_path, **MODES[request.param]) as running:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,11 +12,6 @@ from perdure.store.rows import Status
 from tests.invoker.remote.deployed import Deployed, deployed
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    return asyncio.DefaultEventLoopPolicy()
 
 
 @pytest.fixture(params=[False, True], ids=["v6", "v7"])

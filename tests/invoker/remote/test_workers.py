@@ -19,11 +19,6 @@ from tests.invoker.remote.deployed import deployed
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    return asyncio.DefaultEventLoopPolicy()
-
-
 @pytest.mark.parametrize("v7", [False, True])
 async def test_a_worker_is_killed_in_the_middle_of_a_step(tmp_path: Path, v7: bool) -> None:
     async with deployed(tmp_path, service_protocol_v7=v7) as there:
