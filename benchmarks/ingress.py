@@ -24,6 +24,7 @@ import perdure
 from perdure.http.asgi import App, Receive, Scope, Send, send_reply
 from perdure.http.ingress.app import Ingress
 from perdure.http.server import HttpServer
+from perdure.node.callers import Waiter
 from perdure.node.engine import Engine
 from perdure.node.phase import Phase
 from perdure.node.requests import NewInvocation, Outcome
@@ -53,8 +54,11 @@ class EchoEngine(Engine):
     async def stop(self, *, grace_s: float = 10.0) -> None:
         self.phase = Phase.STOPPED
 
-    async def call(self, request: NewInvocation) -> Outcome:
-        return Outcome(b"\x12\x34\x56\x78\x9a\xbc\xde\xf0" * 3, request.body)
+    takes_calls = True  # type: ignore[assignment]
+
+    def begin_call(self, request: NewInvocation, done: Waiter) -> bytes:
+        done(Outcome(b"\x12\x34\x56\x78\x9a\xbc\xde\xf0" * 3, request.body))
+        return b""
 
 
 async def bare(scope: Scope, receive: Receive, send: Send) -> None:

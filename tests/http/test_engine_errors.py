@@ -26,6 +26,9 @@ async def broken(world: Any) -> AsyncIterator[Any]:
         def __getattr__(self, name: str) -> object:
             return getattr(world.engine, name)
 
+        def begin_call(self, request: NewInvocation, done: object) -> bytes:
+            raise self.raising
+
         async def call(self, request: NewInvocation) -> Outcome:
             raise self.raising
 

@@ -6,7 +6,7 @@ ASGI itself is untyped dictionaries; the names here say what is meant. Nothing h
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -14,6 +14,22 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+
+
+class Answer(Protocol):
+    """What `direct` is given to answer with, once, now or later. It never raises."""
+
+    def __call__(self, status: int, headers: RawHeaders, body: bytes) -> None: ...
+
+
+class Direct(Protocol):
+    """`url` is the request's target as it was sent; headers have lower-case names. False: not taken, `answer` is unused."""
+
+    def __call__(self, url: bytes, headers: RawHeaders, body: bytes, answer: Answer) -> bool: ...
+
+
+STOPPING_MESSAGE = "the server is stopping; the invocation goes on when it is back"
+"""For who still waits when the grace of a stop is over."""
 
 
 class ClientGone(Exception):

@@ -17,6 +17,9 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from perdure.http.asgi import Direct
+from perdure.http.direct import BODY_BYTES_MAX as DIRECT_BODY_BYTES_MAX
+from perdure.http.direct import Exchange, State
 from perdure.model.limits import BODY_BYTES_MAX, KIB
 
 HEAD_BYTES_MAX = 256 * KIB
@@ -32,6 +35,7 @@ for _status in range(600, 1000):
 
 
 _VERSIONS = ("1.1", "1.0")
+_LENGTH_DIGITS_MAX = 8
 
 
 class NotHttp(Exception):
@@ -54,7 +58,13 @@ class Connection(HttpToolsProtocol):
         self._unwanted_bytes = 0
         self._upgrading = False
         self._broken = False
-        self._running: RequestResponseCycle | None = None
+        self._running: RequestResponseCycle | Exchange | None = None
+        self._direct: Direct | None = getattr(config.app, "direct", None)
+        self._state = server_state if isinstance(server_state, State) else State()
+        self._length: bytes | None = None
+        """Content-Length of the request that is being read, as it was sent; None: chunked, or no body."""
+        self._body: bytes | None = None
+        """What has come of a small request that is read whole before anything is done with it."""
 
     def data_received(self, data: bytes) -> None:
         if self._broken:
@@ -96,10 +106,21 @@ class Connection(HttpToolsProtocol):
         return b"".join([*head, b"\r\n"])
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._length = None
         self._in_head = True
         self._head_bytes = 0
         self._unwanted_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"content-length":
+            self._length = value
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -108,13 +129,69 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._upgrading = True
             return
+        if self._direct is not None and self._is_small():
+            self._body = b""
+            return
+        self._begin_cycle()
+
+    def _is_small(self) -> bool:
+        """A POST whose body may be waited for, on a connection where nothing else is under way."""
+        length = self._length
+        return (
+            length is not None
+            and len(length) <= _LENGTH_DIGITS_MAX
+            and int(length) <= DIRECT_BODY_BYTES_MAX
+            and not self.expect_100_continue
+            and (self.cycle is None or self.cycle.response_complete)
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+        )
+
+    def _begin_cycle(self) -> None:
+        """What uvicorn does with a request whose head is complete."""
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expect
+        self.scope["headers"] = headers
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        if not self._upgrading:
+        if self._upgrading:
+            return
+        if self._body is None:
+            super().on_message_complete()
+            return
+        body, self._body = self._body, None
+        assert self._direct is not None
+        exchange = Exchange(
+            self.transport, self.server_state.default_headers, self.parser.should_keep_alive(), self._exchanged
+        )
+        before, self.cycle = self.cycle, exchange  # type: ignore[assignment]
+        self._state.exchanges.add(exchange)
+        if self._direct(self.url, self.headers, body, exchange.answer):
+            self._running = exchange
+        else:
+            self._state.exchanges.discard(exchange)
+            self.cycle = before
+            self._begin_cycle()
+            self.cycle.body += body
             super().on_message_complete()
 
+    def _exchanged(self, exchange: Exchange) -> None:
+        self._state.exchanges.discard(exchange)
+        self._state.exchanged.set()
+        self.on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(self.cycle, Exchange):
+            self._state.exchanges.discard(self.cycle)
+            self._state.exchanged.set()
+        super().connection_lost(exc)
+
     def on_body(self, body: bytes) -> None:
+        if self._body is not None:
+            self._body += body
+            return
         if not self.cycle.response_complete:
             super().on_body(body)
             return

@@ -10,6 +10,7 @@ from collections.abc import Generator
 import uvicorn
 
 from perdure.http.asgi import App
+from perdure.http.direct import STOPPING, State
 from perdure.http.protocol import Connection
 
 BACKLOG = 2048
@@ -34,6 +35,7 @@ class EmbeddedServer(uvicorn.Server):
                 backlog=BACKLOG,
             )
         )
+        self.server_state = self._state = State()
         self.opened = asyncio.Event()
         self._stopping = asyncio.Event()
         self._grace_s = 0.0
@@ -58,6 +60,17 @@ class EmbeddedServer(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _DATE_S)
 
+    @property
+    def _busy(self) -> bool:
+        return bool(self.server_state.tasks or self._state.exchanges)
+
+    async def _until_one_is_out(self, timeout_s: float) -> None:
+        self._state.exchanged.clear()
+        exchanged = asyncio.ensure_future(self._state.exchanged.wait())
+        waiting = (*self.server_state.tasks, exchanged)
+        await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        exchanged.cancel()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         for server in self.servers:
@@ -68,8 +81,10 @@ class EmbeddedServer(uvicorn.Server):
             connection.shutdown()
         deadline = loop.time() + self._grace_s
         # A connection may still have pipelined requests: their tasks appear as those before them end.
-        while self.server_state.tasks and (left := deadline - loop.time()) > 0:
-            await asyncio.wait(tuple(self.server_state.tasks), timeout=left)
+        while self._busy and (left := deadline - loop.time()) > 0:
+            await self._until_one_is_out(left)
+        for exchange in list(self._state.exchanges):
+            exchange.answer(*STOPPING)
         if self.server_state.tasks:
             for task in self.server_state.tasks:
                 task.cancel()

@@ -6,12 +6,14 @@ import asyncio
 
 from perdure.invoker.requests import make_request
 from perdure.log.errors import RecordRefused
+from perdure.model.errors import PerdureError
 from perdure.model.ids import keyed_invocation_id
 from perdure.model.journal import Failure, InvokeRequest
 from perdure.model.limits import TIMER_AT_MS_MAX
 from perdure.model.records import Invoke
 from perdure.model.service import HandlerSpec
 from perdure.model.target import HandlerKind, ServiceKind, Target
+from perdure.node.callers import Waiter
 from perdure.node.errors import BadRequest, DiskFull, InvocationNotFound, Overloaded, TooLarge
 from perdure.node.inspection import Inspection
 from perdure.node.phase import Phase
@@ -31,30 +33,48 @@ class Engine(Inspection, Snapshots):
 
         Errors: NodeError of every kind; InputRejected for a body that does not fit.
         """
-        spec, invoke = await self._prepare(request)
-        invocation_id = invoke.invocation_id
+        if not self.takes_calls:
+            await self._until_it_takes_calls()
         done: asyncio.Future[Outcome] = self.loop.create_future()
-        self.callers.wait(invocation_id, done)
-
-        def reply(actions: list[a.Action]) -> None:
-            accepted = actions[0]
-            assert type(accepted) is a.Accepted
-            if accepted.duplicate and spec.kind is HandlerKind.RUN and not done.done():
-                self.callers.leave(invocation_id, done)
-                done.set_result(Outcome(invocation_id, Failure(409, "the workflow method was already invoked")))
-
-        record = Invoke(self.home_of(invocation_id), self.now_ms(), invoke)
+        waiter = _settling(done)
+        invocation_id = self.begin_call(request, waiter)
         try:
-            self.propose(record, awaited=True, reply=reply if spec.kind is HandlerKind.RUN else None)
             return await done
-        except RecordRefused as refused:
-            raise TooLarge(refused.what) from refused
         finally:
+            self.callers.leave(invocation_id, waiter)
+
+    def begin_call(self, request: NewInvocation, done: Waiter) -> bytes:
+        """Start an invocation (or join one) without waiting: `done` is called at its end. Returns its id.
+
+        Only while `takes_calls`. Errors: as `call`, of what can be said at once; `done` is not called then.
+        """
+        spec, invoke = self._prepare(request)
+        invocation_id = invoke.invocation_id
+        reply = None
+        if spec.kind is HandlerKind.RUN:
+
+            def reply(actions: list[a.Action]) -> None:
+                accepted = actions[0]
+                assert type(accepted) is a.Accepted
+                if accepted.duplicate:
+                    self.callers.leave(invocation_id, done)
+                    done(Outcome(invocation_id, Failure(409, "the workflow method was already invoked")))
+
+        self.callers.wait(invocation_id, done)
+        try:
+            self.propose(Invoke(self.home_of(invocation_id), self.now_ms(), invoke), awaited=True, reply=reply)
+        except BaseException as error:
             self.callers.leave(invocation_id, done)
+            if isinstance(error, RecordRefused):
+                raise TooLarge(error.what) from error
+            raise
+        return invocation_id
 
     async def send(self, request: NewInvocation) -> Accepted:
         """Start an invocation, now or after `delay_ms`; returns when it is durable. Errors: as `call`."""
-        _, invoke = await self._prepare(request)
+        if not self.takes_calls:
+            await self._until_it_takes_calls()
+        _, invoke = self._prepare(request)
         record = Invoke(self.home_of(invoke.invocation_id), self.now_ms(), invoke)
         try:
             actions = await self.applied(record)
@@ -70,11 +90,12 @@ class Engine(Inspection, Snapshots):
         if outcome is not None:
             return outcome
         done: asyncio.Future[Outcome] = self.loop.create_future()
-        self.callers.wait(invocation_id, done)
+        waiter = _settling(done)
+        self.callers.wait(invocation_id, waiter)
         try:
             return await done
         finally:
-            self.callers.leave(invocation_id, done)
+            self.callers.leave(invocation_id, waiter)
 
     async def output(self, invocation_id: bytes) -> Outcome | None:
         """The result of a finished invocation, None while it is not. Errors: InvocationNotFound, NodeStopped."""
@@ -108,9 +129,19 @@ class Engine(Inspection, Snapshots):
 
     # --- inside ---------------------------------------------------------------------------------------------------------
 
-    async def _prepare(self, request: NewInvocation) -> tuple[HandlerSpec, InvokeRequest]:
-        if self.phase is not Phase.READY:
+    @property
+    def takes_calls(self) -> bool:
+        """False while the engine starts, stops, or lets the store catch up."""
+        return self.phase is Phase.READY and not self.pool.throttled
+
+    async def _until_it_takes_calls(self) -> None:
+        """Errors: NodeStopped, Overloaded."""
+        await self.ready()
+        if self.pool.throttled:
+            await self._wait_for_room()
             await self.ready()
+
+    def _prepare(self, request: NewInvocation) -> tuple[HandlerSpec, InvokeRequest]:
         target = request.target
         service, spec = self.registry.resolve(target.service, target.handler)
         _check_target(service.kind, target)
@@ -122,9 +153,6 @@ class Engine(Inspection, Snapshots):
             raise DiskFull(
                 "the disk is full: no new invocations until there is space.", "Free space; running ones go on."
             )
-        if self.pool.throttled:
-            await self._wait_for_room()
-            await self.ready()
         now_ms = self.now_ms()
         invoke = make_request(
             spec,
@@ -160,6 +188,20 @@ class Engine(Inspection, Snapshots):
             await asyncio.wait_for(self.room.wait(), _WAIT_FOR_ROOM_S)
         except TimeoutError:
             raise Overloaded("the store cannot keep up with the load.", "Try again later.") from None
+
+
+def _settling(future: asyncio.Future[Outcome]) -> Waiter:
+    """For who waits in a coroutine."""
+
+    def settle(answer: Outcome | PerdureError) -> None:
+        if future.done():
+            return
+        if isinstance(answer, Outcome):
+            future.set_result(answer)
+        else:
+            future.set_exception(answer)
+
+    return settle
 
 
 def _check_target(kind: ServiceKind, target: Target) -> None:

@@ -11,10 +11,21 @@ import asyncio
 import logging
 from typing import cast
 
-from perdure.http.asgi import ClientGone, Receive, Scope, Send, find_header, raw_path, send_reply
+from perdure.http.asgi import (
+    STOPPING_MESSAGE,
+    Answer,
+    ClientGone,
+    RawHeaders,
+    Receive,
+    Scope,
+    Send,
+    find_header,
+    raw_path,
+    send_reply,
+)
 from perdure.http.ingress import results
 from perdure.http.ingress.awakeables import complete_awakeable
-from perdure.http.ingress.invoke import invoke
+from perdure.http.ingress.invoke import invoke, new_invocation
 from perdure.http.ingress.refusals import (
     RESTATE_PATH,
     RequestRefused,
@@ -26,17 +37,22 @@ from perdure.http.ingress.refusals import (
     scopes_unsupported,
     unavailable,
 )
-from perdure.http.ingress.replies import Reply, allow_origin, json_reply, preflight_reply, refusal_reply
+from perdure.http.ingress.replies import Reply, allow_origin, json_reply, outcome_reply, preflight_reply, refusal_reply
+from perdure.http.ingress.request import RequestHead
 from perdure.http.ingress.targets import resolve_path, resolve_restate_path
 from perdure.model import limits
 from perdure.model.driver import InputRejected
 from perdure.model.errors import PerdureError
+from perdure.model.service import HandlerSpec
 from perdure.node.engine import Engine
 from perdure.node.errors import NodeError, NodeStopped, Overloaded
 from perdure.node.phase import Phase
+from perdure.node.requests import Outcome
 
 READY_TIMEOUT_S = 60.0
 _SLASHES = range(2, 8)
+_PLAIN_SEGMENTS = (3, 4)
+_RESERVED = ("restate", "openapi")
 _logger = logging.getLogger("perdure.http")
 
 
@@ -62,13 +78,45 @@ class Ingress:
             return
         except asyncio.CancelledError:
             # The server's grace period is over; whoever waits here is better told than cut off.
-            reply = refusal_reply(unavailable("the server is stopping; the invocation goes on when it is back"))
+            reply = refusal_reply(unavailable(STOPPING_MESSAGE))
         except Exception as error:
             reply = refusal_reply(_refusal(error))
         origin = find_header(scope["headers"], b"origin")
         if origin is not None:
             allow_origin(reply, origin)
         await send_reply(send, reply.status, reply.headers, reply.body)
+
+    def direct(self, url: bytes, headers: RawHeaders, body: bytes, answer: Answer) -> bool:
+        """A plain call, `POST /Service/handler` or `POST /Object/key/handler` (`perdure.http.direct`).
+
+        Whatever is anything else, or is to be refused, is left to the application as a whole.
+        """
+        engine = self._engine
+        if not engine.takes_calls or b"?" in url or b"#" in url:
+            return False
+        path = url.decode("latin-1")
+        segments = path.split("/")
+        if len(segments) not in _PLAIN_SEGMENTS or segments[0] or segments[1] in _RESERVED:
+            return False
+        try:
+            target, handler, send = resolve_path(engine.registry, segments[1], segments[2:])
+            if send:
+                return False
+            head = RequestHead(headers, path)
+            if head.limit_key is not None or len(body) > self._limit:
+                return False
+            request = new_invocation(head, target, handler, body)
+
+            def done(outcome: Outcome | PerdureError) -> None:
+                reply = _reply(outcome, handler)
+                if head.origin is not None:
+                    allow_origin(reply, head.origin.encode())
+                answer(reply.status, reply.headers, reply.body)
+
+            engine.begin_call(request, done)
+        except Exception:  # of every kind: nothing was stored, and who takes it now says why
+            return False
+        return True
 
     async def _answer(self, scope: Scope, receive: Receive) -> Reply:
         if scope["method"] == "OPTIONS":
@@ -151,6 +199,15 @@ class Ingress:
         if not done:
             raise unavailable(f"the server is still recovering after {self._ready_timeout_s:g} s")
         self._readying.result()
+
+
+def _reply(outcome: Outcome | PerdureError, handler: HandlerSpec) -> Reply:
+    try:
+        if isinstance(outcome, Outcome):
+            return outcome_reply(outcome, handler.output)
+        return refusal_reply(_refusal(outcome))
+    except Exception as error:  # the engine calls this: nothing may come back to it
+        return refusal_reply(_refusal(error))
 
 
 def _refusal(error: Exception) -> RequestRefused:

@@ -31,13 +31,23 @@ async def invoke(
     query: bytes = scope["query_string"]
     head = RequestHead(scope["headers"], f"{path}?{query.decode('latin-1')}" if query else path)
     delay_ms = _delay_ms(query, head, send=send) if query or head.limit_key else 0
+    body = await read_body(receive, limit, head.content_length)
+    request = new_invocation(head, target, handler, body, delay_ms)
+    if send:
+        return accepted_reply(await engine.send(request))
+    return outcome_reply(await engine.call(request), handler.output)
+
+
+def new_invocation(
+    head: RequestHead, target: Target, handler: HandlerSpec, body: bytes, delay_ms: int = 0
+) -> NewInvocation:
+    """Errors: RequestRefused."""
     if head.idempotency_key is not None and handler.kind is HandlerKind.RUN:
         raise bad_request(
             "cannot use the idempotency key with workflow handlers. A workflow runs once per key as it is."
         )
-    body = await read_body(receive, limit, head.content_length)
     check_input(handler.input, head.content_type, body)
-    request = NewInvocation(
+    return NewInvocation(
         target,
         body,
         head.content_type,
@@ -47,9 +57,6 @@ async def invoke(
         head.traceparent,
         head.tracestate,
     )
-    if send:
-        return accepted_reply(await engine.send(request))
-    return outcome_reply(await engine.call(request), handler.output)
 
 
 def _delay_ms(query: bytes, head: RequestHead, *, send: bool) -> int:

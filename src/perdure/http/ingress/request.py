@@ -10,7 +10,7 @@ from perdure.model import limits
 from perdure.model.journal import Headers
 
 INGRESS_PATH_HEADER = "x-restate-ingress-path"
-_CONTENT_TYPE, _LENGTH, _IDEMPOTENCY, _TRACEPARENT, _TRACESTATE, _LIMIT_KEY, _DROPPED = range(1, 8)
+_CONTENT_TYPE, _LENGTH, _IDEMPOTENCY, _TRACEPARENT, _TRACESTATE, _LIMIT_KEY, _ORIGIN, _DROPPED = range(1, 9)
 _SPECIAL = {
     b"content-type": _CONTENT_TYPE,
     b"content-length": _LENGTH,
@@ -18,6 +18,7 @@ _SPECIAL = {
     b"traceparent": _TRACEPARENT,
     b"tracestate": _TRACESTATE,
     b"x-restate-limit-key": _LIMIT_KEY,
+    b"origin": _ORIGIN,
     b"connection": _DROPPED,
     b"host": _DROPPED,
     b"idempotency-expires": _DROPPED,
@@ -36,6 +37,7 @@ class RequestHead:
         "forwarded",
         "idempotency_key",
         "limit_key",
+        "origin",
         "traceparent",
         "tracestate",
     )
@@ -49,6 +51,7 @@ class RequestHead:
         self.traceparent: str | None = None
         self.tracestate: str | None = None
         self.limit_key: str | None = None
+        self.origin: str | None = None
         self.forwarded: Headers = [(INGRESS_PATH_HEADER, path_and_query)]
         forward = self.forwarded.append
         for raw_name, raw_value in raw:
@@ -77,6 +80,8 @@ class RequestHead:
             self.tracestate = value if self.tracestate is None else f"{self.tracestate},{value}"
         elif special == _LIMIT_KEY:
             self.limit_key = value
+        elif special == _ORIGIN:
+            self.origin = value if self.origin is None else self.origin
         else:
             return False
         return True
