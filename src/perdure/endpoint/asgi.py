@@ -10,6 +10,7 @@ import json
 import logging
 from typing import Any
 
+from perdure.endpoint.aws_lambda import is_running_on_lambda, zstd_available
 from perdure.endpoint.discovery import MEDIA_TYPE, NotExpressible, ProtocolMode, accepted_version, manifest
 from perdure.endpoint.driver import CAPABILITIES
 from perdure.endpoint.exchange import Exchange, Message, Receive, Send
@@ -43,6 +44,7 @@ class Deployment:
             ) from error
         self._executor = ThreadExecutor()
         self._exchanges: set[Exchange] = set()
+        self._stopping = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -78,11 +80,13 @@ class Deployment:
             return
         mode = _MODES[self._app.protocol or ("request_response" if scope["http_version"] == "1.1" else "bidi")]
         try:
-            body = json.dumps(manifest(self._app.services(), mode, version)).encode()
+            described = manifest(self._app.services(), mode, version)
         except NotExpressible as error:
             await _answer(send, 500, str(error).encode())
             return
-        await _answer(send, 200, body, MEDIA_TYPE.format(version))
+        if version >= 4 and is_running_on_lambda() and zstd_available():
+            described["lambdaCompression"] = "zstd"
+        await _answer(send, 200, json.dumps(described).encode(), MEDIA_TYPE.format(version))
 
     async def _invoke(self, service: str, name: str, headers: dict[str, str], receive: Receive, send: Send) -> None:
         handler = self._handlers.get((service, name))
@@ -96,6 +100,8 @@ class Deployment:
             return
         exchange = Exchange(self._app, service, handler, headers, machine, self._executor, receive, send)
         self._exchanges.add(exchange)
+        if self._stopping:
+            exchange.suspend()
         try:
             await exchange.run([_SERVER])
         finally:
@@ -112,6 +118,7 @@ class Deployment:
 
     def suspend(self) -> None:
         """The process is asked to stop: attempts under way leave as soon as their running steps have finished."""
+        self._stopping = True
         for exchange in list(self._exchanges):
             exchange.suspend()
 

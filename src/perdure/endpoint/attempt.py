@@ -66,6 +66,10 @@ class EndpointAttempt:
             self._finish()
         except MachineError as error:
             self._machine_failed(error)
+        except Exception as error:  # of our own making: the attempt must end all the same
+            _log.exception("An attempt of %s broke", self._start.target)
+            self._machine.fail(f"{type(error).__name__}: {error}", traceback.format_exc(), None)
+            self._machine_failed(error)
         self._changed()
 
     @property

@@ -7,17 +7,24 @@ of steps and how the attempt ended. Over HTTP/1.1 the request ends with the jour
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from perdure.endpoint.attempt import EndpointAttempt
-from perdure.endpoint.machine import Machine
+from perdure.endpoint.machine import Machine, MachineError
 from perdure.env.executor import Executor
 from perdure.model.driver import App, AttemptStart
 from perdure.model.ids import parse_invocation_id
 from perdure.model.journal import Input
 from perdure.model.service import HandlerSpec
 from perdure.model.target import HandlerKind, Target
+
+CLOSE_WITHIN_S = 5.0
+"""How long the end of a request is waited for once its attempt is over."""
+
+_log = logging.getLogger("perdure.endpoint")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -48,20 +55,32 @@ class Exchange:
         self._changed = asyncio.Event()
         self._input_closed = asyncio.Event()
         self._disconnected = False
+        self._stopping = False
 
     async def run(self, head: list[tuple[bytes, bytes]]) -> None:
         """From the response's head to its end. `head`: headers to add."""
         status, headers = self._machine.head()
         sent = [(name.encode(), value.encode()) for name, value in headers]
         await self._send({"type": "http.response.start", "status": status, "headers": sent + head})
-        while not self._machine.ready():
-            if not self._take(await self._receive()):
-                break
-        if self._disconnected:
-            return
+        try:
+            while not self._machine.ready() and self._take(await self._receive()):
+                pass
+            attempt = None if self._disconnected else self._begin()
+        except MachineError as error:  # the machine tells the server itself
+            _log.warning("A request for %s/%s was not understood: %s", self._service, self._handler.name, error)
+            attempt = None
+        if attempt is not None:
+            await self._drive(attempt)
+        if not self._disconnected:
+            await self._flush()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _drive(self, attempt: EndpointAttempt) -> None:
         loop = asyncio.get_running_loop()
-        self._attempt = attempt = self._begin()
-        reader = loop.create_task(self._read())
+        self._attempt = attempt
+        if self._stopping:
+            self.suspend()
+        reader = loop.create_task(self._read(attempt))
         loop.call_soon(attempt.pump)
         try:
             while not attempt.over:
@@ -69,18 +88,19 @@ class Exchange:
                 self._changed.clear()
                 await self._flush()
             await self._flush()
-            # Some servers forget a stream once its response has ended, though the request goes on.
-            await self._input_closed.wait()
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            # Hypercorn forgets a stream once its response has ended, and stumbles over what still comes for it: the Restate
+            # server ends its side when it has read how the attempt ended.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._input_closed.wait(), CLOSE_WITHIN_S)
         finally:
             attempt.abort()
             reader.cancel()
 
     def suspend(self) -> None:
         """The endpoint stops: let running steps finish, then leave; the invocation goes on elsewhere."""
-        self._machine.close_input()
-        self._input_closed.set()
+        self._stopping = True
         if self._attempt is not None:
+            self._machine.close_input()
             asyncio.get_running_loop().call_soon(self._attempt.pump)
 
     def _begin(self) -> EndpointAttempt:
@@ -105,21 +125,16 @@ class Exchange:
             self._machine, self._app, start, self._executor, self._handler.abort_timeout_ms, self._changed.set
         )
 
-    async def _read(self) -> None:
-        """Take what comes while the attempt runs."""
+    async def _read(self, attempt: EndpointAttempt) -> None:
+        """Take what comes while the attempt runs; it ends with the connection."""
         loop = asyncio.get_running_loop()
         while self._take(await self._receive()):
-            assert self._attempt is not None
-            loop.call_soon(self._attempt.pump)
-        assert self._attempt is not None
+            loop.call_soon(attempt.pump)
+        loop.call_soon(attempt.pump)
+        if not self._disconnected:
+            self._take(await self._receive())
         if self._disconnected:
-            self._attempt.abort()
-            self._changed.set()
-        else:
-            loop.call_soon(self._attempt.pump)
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
-            self._attempt.abort()
+            attempt.abort()
             self._changed.set()
 
     def _take(self, message: Message) -> bool:
