@@ -15,6 +15,7 @@ COMMANDS = {
     "deployments": "Register, list, describe and remove the places where services run.",
     "services": "List the services of a running server, and their handlers.",
     "invocations": "List, describe and control the invocations of a running server.",
+    "sql": "Ask SQL of the invocations, journals and state of a running server.",
     "state": "Read and change the state of objects and workflows of a running server.",
     "replay": "Would this code resume the open invocations of a data directory? Changes nothing.",
     "log": "Look into the log of a data directory.",

@@ -21,6 +21,7 @@ _FLAGS = (
     click.option("--ingress", metavar="HOST:PORT", help="Where calls are taken [127.0.0.1:8080]."),
     click.option("--ingress-url", metavar="URL", help="Where the outside reaches it [the address it listens on]."),
     click.option("--admin", metavar="HOST:PORT", help="Where the admin API is served [127.0.0.1:9070]."),
+    click.option("--pg", metavar="HOST:PORT", help="Where SQL is served to clients of PostgreSQL [nowhere]."),
     click.option(
         "--register", metavar="URL", multiple=True, help="Register this deployment once it answers; may be repeated."
     ),

@@ -19,6 +19,8 @@ from perdure.cli.registering import register_all
 from perdure.cli.settings import Settings
 from perdure.http.admin.app import Admin
 from perdure.http.ingress.app import Ingress
+from perdure.http.query.postgres.server import PostgresServer
+from perdure.http.query.queries import queries_of
 from perdure.http.server import HttpServer
 from perdure.model.errors import PerdureError
 from perdure.model.target import ServiceKind
@@ -55,9 +57,13 @@ class Server:
         )
         operators = Admin(engine)
         admin = HttpServer(operators, *self._settings.admin)
+        queries = queries_of(engine, self._settings.queries())
+        postgres = None if self._settings.pg is None else PostgresServer(queries, *self._settings.pg)
         try:
             gc.freeze()  # what was imported so far lives as long as the process
             addresses = [await ingress.start(), await admin.start()]
+            if postgres is not None:
+                addresses.append(await postgres.start())
             engine.ingress_url = engine.ingress_url or _reachable(*addresses[0])
             operators.ingress_url = f"{engine.ingress_url}/"
             if await self._started(engine):
@@ -68,6 +74,8 @@ class Server:
                 finally:
                     registering.cancel()
         finally:
+            if postgres is not None:
+                await postgres.stop()
             await asyncio.gather(ingress.stop(LAST_REPLIES_S), admin.stop(LAST_REPLIES_S))
 
     async def _started(self, engine: Engine) -> bool:
@@ -112,7 +120,8 @@ class Server:
         recovered = engine.recovered
         assert recovered is not None
         settings = self._engine_settings
-        ingress, admin = (_url(*address) for address in addresses)
+        ingress, admin = (_url(*address) for address in addresses[:2])
+        postgres = "".join(", sql " + _url(*address).replace("http:", "postgresql:") for address in addresses[2:])
         click.echo(
             f"perdure {VERSION}: data in {settings.data}, {_many(engine.partitions, 'partition')}, "
             f"durability {settings.durability}"
@@ -125,7 +134,7 @@ class Server:
             key = "" if service.kind is ServiceKind.SERVICE else "/{key}"
             for handler in service.handlers:
                 click.echo(f"  POST {ingress}/{service.name}{key}/{handler}")
-        click.echo(f"ready: ingress {ingress}, admin {admin}")
+        click.echo(f"ready: ingress {ingress}, admin {admin}{postgres}")
         sys.stdout.flush()
 
 

@@ -16,12 +16,24 @@ from typing import ClassVar, Literal, cast
 
 from perdure.cli import values
 from perdure.cli.values import Address, Raw
+from perdure.http.query.limits import MEMORY_BYTES_MIN, Limits
 from perdure.model.errors import PerdureError
 from perdure.model.retry import RetryPolicy
 from perdure.node.settings import BadSetting, EngineSettings
 
 FILE = "perdure.toml"
-FLAGS = {"register", "data", "ingress", "ingress_url", "admin", "partitions", "durability", "log_level", "log_format"}
+FLAGS = {
+    "register",
+    "data",
+    "ingress",
+    "ingress_url",
+    "admin",
+    "pg",
+    "partitions",
+    "durability",
+    "log_level",
+    "log_format",
+}
 """Settings with a flag of their own; the others are given as `--set NAME=VALUE`."""
 
 
@@ -87,6 +99,7 @@ def _engine(
 
 _ENGINE_DEFAULTS = EngineSettings()
 _RETRY = RetryPolicy()
+_QUERIES = Limits()
 
 
 def _shown_duration(value: object) -> str:
@@ -120,6 +133,31 @@ SETTINGS: tuple[Setting, ...] = (
         Address("127.0.0.1", 9070),
         "Where the admin API is served.",
         "RESTATE_ADMIN__BIND_ADDRESS",
+    ),
+    Setting(
+        "pg",
+        values.or_none("off", values.address),
+        None,
+        "Where SQL is served to clients of PostgreSQL, without a log-in; unset or `off`: nowhere.",
+    ),
+    Setting(
+        "query_timeout",
+        values.duration_ms,
+        int(_QUERIES.seconds_max * 1000),
+        "How long one SQL query may run.",
+        None,
+        _shown_duration,
+    ),
+    Setting(
+        "query_memory",
+        values.size_bytes,
+        _QUERIES.memory_bytes_max,
+        "Memory that the process of one SQL query may take.",
+        "RESTATE_ADMIN__QUERY_ENGINE__MEMORY_SIZE",
+        lambda value: values.size_in_words(cast(int, value)),
+    ),
+    Setting(
+        "queries_max", values.whole_number, _QUERIES.at_once, "SQL queries that run at once; as many more may wait."
     ),
     _count(
         "partitions",
@@ -298,8 +336,28 @@ class Settings:
         return cast(Address, self["admin"])
 
     @property
+    def pg(self) -> Address | None:
+        return cast("Address | None", self["pg"])
+
+    @property
     def shutdown_grace_s(self) -> float:
         return cast(int, self["shutdown_grace"]) / 1000
+
+    def queries(self) -> Limits:
+        """Errors: BadSetting, with its source."""
+        timeout_ms = self._at_least("query_timeout", 1)
+        return Limits(
+            at_once=self._at_least("queries_max", 1),
+            seconds_max=timeout_ms / 1000,
+            memory_bytes_max=self._at_least("query_memory", MEMORY_BYTES_MIN),
+        )
+
+    def _at_least(self, name: str, least: int) -> int:
+        found = self.values[name]
+        value = cast(int, found.value)
+        if value < least:
+            raise BadSetting(name, f"is {value}; it must be at least {least}", found.source)
+        return value
 
     def engine(self) -> EngineSettings:
         """Errors: BadSetting, with its source, when the engine refuses a value."""
@@ -340,6 +398,7 @@ def load(flags: Mapping[str, Raw], environment: Mapping[str, str], file: Path | 
             raise BadSetting(setting.name, f"is {raw!r}, which {error}", source) from None
     settings = Settings(found, _misspelled(environment))
     settings.engine()
+    settings.queries()
     return settings
 
 

@@ -22,7 +22,6 @@ class Memory:
     attempts: list[tuple[int, int]]
     identity: str | None
     """Of the code in this process; None: it has no handlers."""
-    started_at_ms: int
     services: list[ServiceSpec]
     local: frozenset[str]
     """Those that this process serves."""
@@ -45,7 +44,6 @@ class Snapshots(Core):
             now_ms=self.now_ms(),
             attempts=self.pool.running(),
             identity=None if self.app is None else self.app.identity,
-            started_at_ms=self.now_ms(),
             services=services,
             local=frozenset(spec.name for spec in services if self.registry.is_local(spec.name)),
             deployments=self.registry.deployments(),

@@ -16,7 +16,8 @@ IN_PROCESS = "in-process://local/"
 _PROTOCOL = (5, 6)
 
 
-def facts_of(memory: Memory) -> Facts:
+def facts_of(memory: Memory, since_ms: int) -> Facts:
+    """`since_ms`: since when the handlers of this process are served."""
     here = pinned_deployment(memory.identity, remote=False)
     latest = {
         name: (revision, deployment.id)
@@ -45,7 +46,5 @@ def facts_of(memory: Memory) -> Facts:
         for each in memory.deployments
     ]
     if here is not None:
-        deployments.insert(
-            0, DeploymentFacts(here, "http", IN_PROCESS, memory.started_at_ms, *_PROTOCOL, sorted(local))
-        )
+        deployments.insert(0, DeploymentFacts(here, "http", IN_PROCESS, since_ms, *_PROTOCOL, sorted(local)))
     return Facts(memory.now_ms, memory.attempts, services, deployments)

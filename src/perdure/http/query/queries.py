@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 from weakref import WeakKeyDictionary, proxy
@@ -19,6 +18,7 @@ from perdure.http.query.errors import (
     TooManyQueries,
 )
 from perdure.http.query.facts import facts_of
+from perdure.http.query.limits import Limits
 from perdure.http.query.reads import rows_for
 from perdure.http.query.worker_process import WorkerGone, WorkerProcess
 from perdure.node.engine import Engine
@@ -27,29 +27,16 @@ from perdure.store.snapshot import Snapshot
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Units: seconds and bytes."""
-
-    at_once: int = 4
-    """Queries that run; as many more may wait."""
-    seconds_max: float = 30.0
-    """From where a query begins to run."""
-    answer_bytes_max: int = 128 * 1024 * 1024
-    idle_s: float = 60.0
-    """How long a process is kept for the next query."""
-
-
 @lru_cache(maxsize=1)
 def installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("datafusion", "pyarrow"))
 
 
-def queries_of(engine: Engine) -> Queries:
-    """The one of this engine, made when it is asked for first; it ends with the engine."""
+def queries_of(engine: Engine, limits: Limits | None = None) -> Queries:
+    """The one of this engine, made with these limits when it is asked for first; it ends with the engine."""
     queries = _QUERIES.get(engine)
     if queries is None:
-        queries = _QUERIES[engine] = Queries(engine)
+        queries = _QUERIES[engine] = Queries(engine, limits)
     return queries
 
 
@@ -59,10 +46,11 @@ class Queries:
     def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
         self._engine: Engine = proxy(engine)  # the engine's life is not ours to prolong
         self.limits = limits or Limits()
-        self._free = [_Slot(number) for number in reversed(range(self.limits.at_once))]
+        self._free = [_Slot(number, self.limits) for number in reversed(range(self.limits.at_once))]
         self._turns = asyncio.Semaphore(self.limits.at_once)
         self._asked = 0
         self._running: set[_Slot] = set()
+        self._since_ms = engine.now_ms()
         self._end: asyncio.Future[None] | None = None
 
     async def run(self, sql: str, form: m.Form, *, binary: list[int] | None = None) -> m.Answer:
@@ -116,7 +104,7 @@ class Queries:
     async def _feed(self, slot: _Slot, needs: list[m.Need]) -> m.FromWorker:
         snapshot, memory = await self._engine.snapshot()
         try:
-            facts = facts_of(memory)
+            facts = facts_of(memory, self._since_ms)
             return await self._off_the_loop(slot, lambda: slot.worker.feed(facts, _rows(needs, snapshot)), snapshot)
         finally:
             snapshot.close()
@@ -156,9 +144,9 @@ def _rows(needs: list[m.Need], snapshot: Snapshot) -> Iterator[m.Rows]:
 class _Slot:
     """A thread and a process for one query at a time."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, limits: Limits) -> None:
         self.lane = f"query-{number}"
-        self.worker = WorkerProcess()
+        self.worker = WorkerProcess(limits.memory_bytes_max)
         self._idle: asyncio.TimerHandle | None = None
 
     def rest(self, loop: asyncio.AbstractEventLoop, idle_s: float) -> None:

@@ -17,7 +17,8 @@ class WorkerGone(Exception):
 class WorkerProcess:
     """Started by its first query; dies with this process, because its pipe closes then."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory_bytes_max: int) -> None:
+        self._memory_bytes_max = memory_bytes_max
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -28,7 +29,7 @@ class WorkerProcess:
         """Errors: WorkerGone."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "perdure.http.query.worker"],
+                [sys.executable, "-m", "perdure.http.query.worker", str(self._memory_bytes_max)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for the server alone, which then ends this

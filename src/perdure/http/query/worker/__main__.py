@@ -9,17 +9,16 @@ from typing import IO
 
 from perdure.http.query import messages as m
 
-MEMORY_BYTES_MAX = 1024 * 1024 * 1024
-"""Of the whole process; beyond it an allocation fails, and the process ends."""
 _NICE = 5
 
 
 def main() -> None:
     pipe_in, pipe_out = sys.stdin.buffer, _only_for_messages()
-    _be_modest()
+    memory_bytes_max = int(sys.argv[1])
+    _be_modest(memory_bytes_max)
     from perdure.http.query.worker.session import Session
 
-    session = Session()
+    session = Session(memory_bytes_max // 2)
     while True:
         try:
             asked = m.receive_from_node(pipe_in)
@@ -42,13 +41,14 @@ def _only_for_messages() -> IO[bytes]:
     return pipe
 
 
-def _be_modest() -> None:
+def _be_modest(memory_bytes_max: int) -> None:
+    """Beyond its memory an allocation fails, and the process ends: better than that the machine takes the node."""
     os.nice(_NICE)
     try:
         import resource
     except ImportError:  # not on Windows
         return
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes_max, memory_bytes_max))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

@@ -101,8 +101,10 @@ class JsonEncoder:
     def add(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows == 0:
             return
-        names = batch.schema.names
-        columns = [json_values(column) for column in batch.columns]
+        # Most columns of a wide table hold nothing.
+        said = [at for at, column in enumerate(batch.columns) if column.null_count < batch.num_rows]
+        names = [batch.schema.names[at] for at in said]
+        columns = [json_values(batch.columns[at]) for at in said]
         rows: list[dict[str, object]]
         if columns:
             rows = [

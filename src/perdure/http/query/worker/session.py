@@ -22,16 +22,15 @@ from perdure.http.query.worker.needs import needs_of
 from perdure.http.query.worker.refusals import NothingIsChanged, TooMuch, refused
 from perdure.http.query.worker.tables import Known, table_for
 
-POOL_BYTES = 512 * 1024 * 1024
-"""What sorts, joins and aggregations may hold."""
 BATCH_ROWS = 4096
 
 
 class Session:
-    """One query at a time."""
+    """One query at a time. `pool_bytes`: what sorts, joins and aggregations may hold."""
 
-    def __init__(self) -> None:
-        self._empty = _context({})
+    def __init__(self, pool_bytes: int) -> None:
+        self._pool_bytes = pool_bytes
+        self._empty = _context({}, pool_bytes)
 
     def run(self, asked: m.Ask, pipe_in: IO[bytes], pipe_out: IO[bytes]) -> m.Answer | m.Refused:
         """Errors: EOFError, BrokenPipeError when the node is gone."""
@@ -42,7 +41,7 @@ class Session:
             needs = needs_of(planned)
             if needs:
                 m.send(pipe_out, m.Needs(needs))
-                planned = _plan(_context(self._gather(needs, pipe_in)), asked.sql)
+                planned = _plan(_context(self._gather(needs, pipe_in), self._pool_bytes), asked.sql)
             encoder = encoder_for(asked, planned.schema())
             asyncio.run(_collect(planned, encoder))
             return encoder.answer()
@@ -66,7 +65,7 @@ class Session:
         return {table: each.finish() for table, each in building.items()}
 
 
-def _context(filled: dict[str, list[pa.RecordBatch]]) -> SessionContext:
+def _context(filled: dict[str, list[pa.RecordBatch]], pool_bytes: int) -> SessionContext:
     config = (
         SessionConfig({"datafusion.optimizer.repartition_joins": "false"})
         .with_information_schema(True)
@@ -75,7 +74,7 @@ def _context(filled: dict[str, list[pa.RecordBatch]]) -> SessionContext:
         .with_target_partitions(1)
         .with_batch_size(BATCH_ROWS)
     )
-    runtime = RuntimeEnvBuilder().with_disk_manager_disabled().with_greedy_memory_pool(POOL_BYTES)
+    runtime = RuntimeEnvBuilder().with_disk_manager_disabled().with_greedy_memory_pool(pool_bytes)
     context = SessionContext(config, runtime)
     for table in TABLES:
         batches = filled.get(table) or [pa.RecordBatch.from_pylist([], schema=SCHEMAS[table])]
