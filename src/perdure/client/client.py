@@ -288,11 +288,12 @@ class Client(Operations, RestateClient):
         if arg is not None and not payloads.takes_input:
             raise Refused(400, f"{handler.service.name}/{handler.name} takes no input.", "Leave the argument out.")
         content_type, others = _split(headers)
-        if payloads.takes_input and content_type is None:
+        body = self._encoded(payloads.input_serde, arg) if payloads.takes_input else b""
+        if body and content_type is None:
             content_type = payloads.content_type if "*" in payloads.accept else payloads.accept
         return Invoke(
             Target(handler.service.name, key, handler.name),
-            self._encoded(payloads.input_serde, arg) if payloads.takes_input else b"",
+            body,
             content_type,
             others,
             idempotency_key,

@@ -19,6 +19,7 @@ from perdure.sdk.errors import RegistrationError
 from perdure.sdk.handler import Handler, Settings
 from perdure.sdk.identity import identity_of
 from perdure.sdk.retry import InvocationRetryPolicy
+from perdure.sdk.serde import in_words, takes_nothing
 from perdure.sdk.service import Registry
 
 
@@ -136,7 +137,9 @@ class App:
             data = body if self._codec is None else self._codec.decode(body)
             payloads.input_serde.deserialize(data)
         except Exception as error:
-            raise InputRejected(str(error)) from error
+            raise InputRejected(in_words(error)) from error
+        if not data and not takes_nothing(payloads.input_serde):
+            raise InputRejected("the body is empty, and the handler needs an input")
 
     def begin(self, driver: Driver, start: AttemptStart) -> Attempt:
         return Attempt(driver, start, self._handler(start.target), self._codec, self._dev_watch())

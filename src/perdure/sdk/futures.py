@@ -13,6 +13,7 @@ from perdure.model.ids import format_invocation_id
 from perdure.model.journal import Failure
 from perdure.sdk.declared_errors import Declared, error_from
 from perdure.sdk.errors import DecodeError, error_of
+from perdure.sdk.serde import in_words
 
 if TYPE_CHECKING:
     from perdure.sdk.attempt import Attempt
@@ -96,7 +97,7 @@ class DurableFuture(asyncio.Future[T]):
     def _decode_error(self, error: Exception) -> DecodeError:
         what = self.name or f"entry {self.completion_id}"
         described = DecodeError(
-            f"The recorded result of {what} cannot be read as the type the handler asks for: {error}.",
+            f"The recorded result of {what} cannot be read as the type the handler asks for: {in_words(error)}.",
             "Change the type back, or give it a default for what is missing, and resume the invocation.",
         )
         described.entry_name = what

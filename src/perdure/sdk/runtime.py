@@ -27,7 +27,7 @@ from perdure.sdk.dropping import FinishedEvent
 from perdure.sdk.errors import TerminalError
 from perdure.sdk.futures import DurableFuture, DurableSleepFuture
 from perdure.sdk.keyed import StateOperations
-from perdure.sdk.serde import DEFAULT_SERDE, JSON, Serde
+from perdure.sdk.serde import DEFAULT_SERDE, JSON, Serde, in_words
 from perdure.sdk.signals import SignalOperations
 from perdure.sdk.steps import (
     DEFAULT_OPTIONS,
@@ -81,7 +81,7 @@ def _input(attempt: Attempt) -> Any:
         body = first.body if attempt.codec is None else attempt.codec.decode(first.body)
         return attempt.handler.payloads.input_serde.deserialize(body)
     except Exception as error:
-        raise TerminalError(f"the input does not fit the handler: {error}", 400) from error
+        raise TerminalError(f"the input does not fit the handler: {in_words(error)}", 400) from error
 
 
 class InvocationContext(  # pyright: ignore[reportIncompatibleMethodOverride]

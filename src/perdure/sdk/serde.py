@@ -157,6 +157,28 @@ def is_default(serde: Serde[Any]) -> bool:
     return isinstance(serde, DefaultSerde) and serde.type_hint is None
 
 
+def takes_nothing(serde: Serde[Any]) -> bool:
+    """Whether no bytes at all are a value: false where a type is known that None does not belong to."""
+    if not isinstance(serde, (MsgspecJsonSerde, PydanticJsonSerde)):
+        return True
+    try:
+        serde.deserialize(b"null")
+    except Exception:
+        return False
+    return True
+
+
+def in_words(error: Exception) -> str:
+    """Why a value could not be read, with the name of each field; pydantic's own words take several lines and a link."""
+    errors: Any = getattr(error, "errors", None)
+    if errors is None or not type(error).__module__.startswith("pydantic"):
+        return str(error)
+    return "; ".join(
+        f"{each['msg']} - at `{'.'.join(['$', *map(str, each['loc'])])}`"
+        for each in errors(include_url=False, include_context=False, include_input=False)
+    )
+
+
 def serde_for(annotation: Any) -> Serde[Any]:
     if annotation is None or annotation is _EMPTY or annotation is Any or annotation is type(None):
         return JSON

@@ -11,7 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from perdure.http.admin import shapes
-from perdure.http.admin.replies import AdminRefused, check_ready, decoded_body, invocation_id, json_reply, number_of
+from perdure.http.admin.replies import (
+    UNCHANGED,
+    AdminRefused,
+    check_ready,
+    decoded_body,
+    invocation_id,
+    json_reply,
+    number_of,
+)
 from perdure.model.errors import PerdureError
 from perdure.model.ids import BadId, format_invocation_id, parse_invocation_id, parse_ulid
 from perdure.node.control import KEEP, LATEST
@@ -77,23 +85,24 @@ class ControlRoutes:
 
     async def resume(self, request: Request) -> Response:
         asked = self._id(request)
-        await self._engine.resume(asked, deployment=self._deployment(request.query_params.get("deployment"), KEEP))
-        return Response()
+        deployment = self._deployment(request.query_params.get("deployment"), KEEP)
+        resumed = await self._engine.resume(asked, deployment=deployment)
+        return Response(headers=None if resumed else UNCHANGED)
 
     async def restart(self, request: Request) -> Response:
         asked, from_index = self._id(request), number_of(request, "from", 0)
         chosen = request.query_params.get("deployment")
-        if chosen is not None and not from_index:
-            raise AdminRefused(400, "'deployment' needs a 'from' beyond 0: from the input, the latest one is used")
         new_id = await self._engine.restart(asked, from_index=from_index, deployment=self._deployment(chosen, LATEST))
         return json_reply(RestartAsNewResponse(format_invocation_id(new_id)))
 
     async def end(self, request: Request) -> Response:
         """The older form of cancel, kill and purge: accepted whatever comes of it."""
-        mode = request.query_params.get("mode", "cancel").lower()
+        mode = request.query_params.get("mode", "cancel")
         ends = {"cancel": self._engine.cancel, "kill": self._engine.kill, "purge": self._engine.purge}
+        ends |= {name.capitalize(): end for name, end in ends.items()}
         if mode not in ends:
-            raise AdminRefused(400, f"bad mode '{mode}': use cancel, kill or purge")
+            expected = ", ".join(f"`{name}`" for name in sorted(ends))
+            raise bad_query(f"mode: unknown variant `{mode}`, expected one of {expected}")
         with contextlib.suppress(InvocationNotFound, ControlRefused):
             await ends[mode](self._id(request))
         return Response(status_code=202)
@@ -117,12 +126,12 @@ class ControlRoutes:
 
     async def resume_all(self, request: Request) -> Response:
         return await self._batch(
-            request, lambda each, to: self._engine.resume(each, deployment=self._deployment(to, KEEP))
+            request, lambda each, to: self._engine.resume(each, deployment=to or KEEP)
         )
 
     async def restart_all(self, request: Request) -> Response:
         """From their inputs."""
-        done, failed = await self._each(request, lambda each, _: self._engine.restart(each))
+        done, failed = await self._each(request, lambda each, to: self._engine.restart(each, deployment=to or LATEST))
         restarted = [Restarted(old, format_invocation_id(new)) for old, new in done if isinstance(new, bytes)]
         return json_reply(BatchRestartResult(restarted, failed))
 
@@ -137,21 +146,22 @@ class ControlRoutes:
         check_ready(self._engine)
         asked = await decoded_body(request, BatchRequest, _BATCH_BYTES_MAX)
         if len(asked.invocation_ids) > BATCH_MAX:
-            raise AdminRefused(400, f"a batch has at most {BATCH_MAX} invocations, not {len(asked.invocation_ids)}")
+            size = len(asked.invocation_ids)
+            raise AdminRefused(400, f"Batch size {size} exceeds maximum allowed size of {BATCH_MAX}")
+        ids = [_id_in_body(at, text) for at, text in enumerate(asked.invocation_ids)]
+        deployment = None if asked.deployment is None else self._deployment(asked.deployment, KEEP)
         done: list[tuple[str, object]] = []
         failed: list[BatchFailure] = []
 
-        async def one(text: str) -> None:
+        async def one(text: str, each: bytes) -> None:
             try:
-                done.append((text, await do(parse_invocation_id(text), asked.deployment)))
-            except BadId as why:
-                failed.append(BatchFailure(text, f"bad invocation id '{text}': {why}"))
-            except AdminRefused as refused:
-                failed.append(BatchFailure(text, refused.message))
+                done.append((text, await do(each, deployment)))
+            except InvocationNotFound:
+                failed.append(BatchFailure(text, f"Invocation '{text}' not found"))
             except PerdureError as error:
                 failed.append(BatchFailure(text, error.what))
 
-        await asyncio.gather(*(one(text) for text in asked.invocation_ids))
+        await asyncio.gather(*(one(text, each) for text, each in zip(asked.invocation_ids, ids, strict=True)))
         return done, failed
 
     # --- inside -----------------------------------------------------------------------------------------------------------
@@ -173,7 +183,12 @@ class ControlRoutes:
         try:
             parse_ulid("dp", text)
         except BadId as why:
-            raise AdminRefused(
-                400, f"bad deployment '{text}': use Keep, Latest or an id of a deployment ({why})"
-            ) from None
+            raise AdminRefused(400, f"The query parameter 'deployment' is invalid. Reason: {why}") from None
         return text
+
+
+def _id_in_body(at: int, text: str) -> bytes:
+    try:
+        return parse_invocation_id(text)
+    except BadId as why:
+        raise misshaped(f"invocation_ids[{at}]: {why}") from None

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from perdure.http.admin.invocations import described, shown_bytes, summary
 from perdure.http.admin.replies import (
+    UNCHANGED,
     AdminRefused,
     body_of,
     check_ready,
@@ -28,10 +29,6 @@ REJECTED = 500
 """Code of the failure that a handler sees when its signal is rejected."""
 _STATE_BODY_FACTOR = 5
 """A byte is written as up to four characters in the JSON of a state."""
-
-
-UNCHANGED = {"x-perdure-unchanged": "true"}
-"""Headers of an answer that says that nothing had to be done, or that what was asked waits for its turn."""
 
 
 class ModifyStateRequest(msgspec.Struct, kw_only=True):
@@ -108,12 +105,14 @@ class OwnRoutes:
         except ValueError as why:  # a number that is no byte
             raise misshaped(str(why)) from None
         try:
-            await self._engine.modify_state(request.path_params["name"], asked.object_key, new_state, asked.version)
+            done = await self._engine.modify_state(
+                request.path_params["name"], asked.object_key, new_state, asked.version
+            )
         except ServiceNotFound as unknown:
             raise AdminRefused(
                 404, f"The requested service '{request.path_params['name']}' does not exist"
             ) from unknown
-        return Response(status_code=202)
+        return Response(status_code=202, headers=None if done else UNCHANGED)
 
     # --- deployments ------------------------------------------------------------------------------------------------------
 

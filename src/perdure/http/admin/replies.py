@@ -17,6 +17,10 @@ BODY_BYTES_MAX = 1 << 20
 """Of requests that carry no data of users."""
 
 
+UNCHANGED = {"x-perdure-unchanged": "true"}
+"""Header of an answer that says that nothing had to be done, or that what was asked waits for its turn."""
+
+
 class AdminRefused(Exception):
     """A request that is answered with this status and message: as JSON, or as plain text where Restate does so too."""
 
@@ -56,7 +60,7 @@ def invocation_id(engine: Engine, request: Request) -> InvocationId:
     try:
         return parse_invocation_id(text)
     except BadId as why:
-        raise AdminRefused(400, f"bad invocation id '{text}': {why}") from None
+        raise AdminRefused(400, f"The request field 'invocation_id' is invalid. Reason: {why}") from None
 
 
 def id_in_path(request: Request, kind: str, prefix: str) -> str:
@@ -99,13 +103,17 @@ def misshaped(why: str) -> AdminRefused:
     return AdminRefused(422, f"Failed to deserialize the JSON body into the target type: {why}", plain=True)
 
 
+def bad_query(why: str) -> AdminRefused:
+    return AdminRefused(400, f"Failed to deserialize query string: {why}", plain=True)
+
+
 def number_of(request: Request, name: str, otherwise: int) -> int:
     """A number in the query. Errors: AdminRefused (400)."""
     text = request.query_params.get(name)
     if text is None:
         return otherwise
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise AdminRefused(400, f"'{name}' is a whole number from 0 upward, not '{text}'")
+        raise bad_query(f"{name}: invalid digit found in string")
     return int(text)
 
 
@@ -113,7 +121,7 @@ def flag_of(request: Request, name: str) -> bool:
     """A truth value in the query, false when it is not there. Errors: AdminRefused (400)."""
     text = request.query_params.get(name, "false")
     if text not in ("true", "false"):
-        raise AdminRefused(400, f"'{name}' is true or false, not '{text}'")
+        raise bad_query(f"{name}: provided string was not `true` or `false`")
     return text == "true"
 
 
