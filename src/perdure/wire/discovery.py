@@ -99,8 +99,8 @@ def read_manifest(content_type: str, body: bytes) -> Manifest:
 
 _Ms: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Version: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-_ServiceName: TypeAlias = Annotated[str, Meta(pattern=r"^([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9._-]*$")]
-_HandlerName: TypeAlias = Annotated[str, Meta(pattern=r"^([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*$")]
+_ServiceName: TypeAlias = Annotated[str, Meta(pattern=r"^([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9._-]*\Z")]
+_HandlerName: TypeAlias = Annotated[str, Meta(pattern=r"^([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*\Z")]
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
