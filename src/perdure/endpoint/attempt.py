@@ -82,7 +82,7 @@ class EndpointAttempt:
         author = self._author
         assert author is not None
         while self._turn is Turn.WAITING:
-            told = self._driver.take_next(author.awaiting(), self._steps.running)
+            told = self._driver.take_next(author.awaiting, self._steps.running)
             if told is None:
                 return
             self._turn = author.deliver(*told)

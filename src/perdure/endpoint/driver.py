@@ -66,6 +66,9 @@ class RestateDriver:
         self._callees: dict[bytes, int] = {}
         """By raw id of a called or sent-to invocation: the completion id that told it."""
         self._searched = False
+        """The handler waits since the last search, so it awaits the same."""
+        self._awaited: dict[int, None] = {}
+        """Handles, as of the last search."""
 
     # --- the protocol -------------------------------------------------------------------------------------------------
 
@@ -93,17 +96,18 @@ class RestateDriver:
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
-    def take_next(self, awaiting: j.Awaiting, running: Iterable[int]) -> tuple[j.Notification, int] | None:
+    def take_next(
+        self, awaiting: Callable[[], j.Awaiting], running: Iterable[int]
+    ) -> tuple[j.Notification, int] | None:
         """What the waiting handler is told next and its time, or None: nothing yet.
 
         `running`: handles of steps under way; their attempt is not suspended. Errors: SuspendNow, MachineError.
         """
-        if not self._searched and (told := self._take_completed()):
-            return told
-        awaited = {self._handles[number] for number in awaiting.completions if number in self._handles}
-        awaited.update(self._signal_handle(signal) for signal in awaiting.signals)
-        awaited.update(running)
-        handles = sorted(awaited)
+        if not self._searched:
+            if told := self._take_completed():
+                return told
+            self._awaited = self._handles_of(awaiting())
+        handles = list(self._awaited | dict.fromkeys(running))
         while True:
             match self._machine.progress(handles):
                 case Completed():
@@ -120,13 +124,20 @@ class RestateDriver:
                     told_as = self._open[handle]
                     assert isinstance(told_as, tuple)
                     self._execute(handle, self._steps.pop(told_as[0]))
-                    handles = sorted({*handles, handle})
                 case Suspended():
                     raise SuspendNow
                 case _:
                     # What was passed over meanwhile is told with the next answer found, as a replay would.
                     self._searched = True
                     return None
+
+    def _handles_of(self, awaiting: j.Awaiting) -> dict[int, None]:
+        """In an order that every attempt repeats."""
+        by_number = self._handles
+        handles = {by_number[number]: None for number in awaiting.completions if number in by_number}
+        for signal in awaiting.signals:
+            handles[self._signal_handle(signal)] = None
+        return handles
 
     def _take_completed(self) -> tuple[j.Notification, int] | None:
         """The first made of those that have an answer."""

@@ -88,6 +88,8 @@ class Machine:
     def __init__(self, headers: Iterable[tuple[str, str]], *, compare_payloads: bool) -> None:
         """Errors: MachineError for a request that is not of a supported version of the protocol."""
         self._vm: Any = native.PyVM(list(headers), not compare_payloads, False)
+        self._leaves: dict[int, Any] = {}
+        """What stands for a handle in `progress`: made once, because a wide fan-out asks for all of them each time."""
 
     # --- bytes --------------------------------------------------------------------------------------------------------
 
@@ -134,9 +136,12 @@ class Machine:
 
     def progress(self, handles: Sequence[int]) -> Progress:
         """Look for the next answer, in journal order, until one of `handles` has one. Errors: MachineError."""
-        single = native.PyUnresolvedFuture.single
+        leaves = self._leaves
+        for handle in handles:
+            if handle not in leaves:
+                leaves[handle] = native.PyUnresolvedFuture.single(handle)
         outcome = self._vm.do_progress(
-            native.PyUnresolvedFuture.first_completed([single(handle) for handle in handles])
+            native.PyUnresolvedFuture.first_completed([leaves[handle] for handle in handles])
         )
         if isinstance(outcome, native.PyDoProgressAnyCompleted):
             return COMPLETED
@@ -149,6 +154,7 @@ class Machine:
     def take(self, handle: int) -> bytes | Failure | list[str] | str | None:
         """The answer of a completed handle; text is an invocation id, a list holds keys. Errors: MachineError."""
         answer = self._vm.take_notification(handle)
+        self._leaves.pop(handle, None)
         if isinstance(answer, native.PyFailure):
             return Failure(answer.code, answer.message, dict(answer.metadata) if answer.metadata else None)
         if isinstance(answer, native.PyStateKeys):
