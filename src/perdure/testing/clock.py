@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import datetime
 import logging
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING
 
 from perdure.model.errors import PerdureError
@@ -48,6 +48,8 @@ class VirtualClock:
         self._loop: ClockedLoop | None = None
         self._engine: Engine | None = None
         self._skipper: asyncio.Task[None] | None = None
+        self.next_life: Callable[[], Awaitable[object]] | None = None
+        """Set where an engine that has died comes back: returns when it has."""
 
     # --- for tests --------------------------------------------------------------------------------------------------------
 
@@ -90,9 +92,13 @@ class VirtualClock:
 
         A step that waits for something else than time (a thread, the network) is waited for, up to a second.
         """
-        loop, engine = self._parts()
-        while not _ended(engine):
-            if loop.outstanding:
+        while True:
+            loop, engine = self._parts()
+            if _away(engine):
+                if self.next_life is None:
+                    return
+                await self.next_life()
+            elif loop.outstanding:
                 await asyncio.sleep(0)
             elif engine.log.durable_lsn < engine.log.next_lsn - 1:
                 engine.log.hurry()
@@ -125,6 +131,7 @@ class VirtualClock:
         """The engine that starts now; after a crash another one, in which time goes on."""
         if self._loop is not None:
             loop.elapsed_ms = self._loop.elapsed_ms
+            self._loop.wake()  # whoever waits for it waits for the other from now on
         self._engine, self._loop = engine, loop
 
     @contextlib.contextmanager
@@ -148,10 +155,10 @@ class VirtualClock:
         while True:
             await self.settle()
             loop, engine = self._parts()
-            if _ended(engine) or self._held:
+            if _away(engine) or self._held:
                 await loop.until_active(_SILENCE_S)
                 continue
-            if not await self._test_waits_too(loop):
+            if not await self._test_waits_too(loop) or _away(engine):
                 continue
             stop_ms = self._next_stop_ms()
             if stop_ms is not None:
@@ -194,5 +201,5 @@ class VirtualClock:
         return self._loop, self._engine
 
 
-def _ended(engine: Engine) -> bool:
-    return engine.phase not in (Phase.STARTING, Phase.READY)
+def _away(engine: Engine) -> bool:
+    return engine.phase is not Phase.READY

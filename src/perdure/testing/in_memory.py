@@ -15,11 +15,15 @@ import datetime
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, cast
 
-from perdure.client.transport import Existing, Invoke
+from perdure.client.client import Client
+from perdure.client.operator import Operator
+from perdure.client.transport import Existing, Invoke, Transport
 from perdure.embedded import InProcess, Node, NodeClient
+from perdure.embedded_operations import InProcessOperator
 from perdure.env.clock import Clock
 from perdure.env.executor import Executor
 from perdure.env.random import Random
+from perdure.model.driver import App as DrivenApp
 from perdure.node.engine import Engine
 from perdure.node.settings import EngineSettings
 from perdure.sdk.app import App
@@ -58,13 +62,15 @@ class InMemoryNode(Node):
         skip_time: bool = True,
         start: datetime.datetime | None = None,
         settings: EngineSettings | None = None,
+        steps: Steps | None = None,
     ) -> None:
         settings = dataclasses.replace(settings or EngineSettings(), data=None, loop_stall_ms=0)
         if always_replay:
             settings = dataclasses.replace(settings, always_replay=True)
         super().__init__(app, settings=settings)
         self.clock = VirtualClock(start, skips=skip_time)
-        self._steps = Steps(lambda: self.clock.now_ms() / 1000)
+        self._steps = steps or Steps()
+        self._steps.now_s = lambda: self.clock.now_ms() / 1000
         self.client = InMemoryClient(self)
 
     async def __aenter__(self) -> Self:
@@ -81,9 +87,12 @@ class InMemoryNode(Node):
         await super().stop(grace_s=grace_s)
 
     def make_engine(self, *, random: Random | None = None, executor: Executor | None = None) -> Engine:
-        app = WatchedApp(self._app, self._steps)
         clock: Clock = self.clock
-        return ClockedEngine(self._settings, cast(Any, app), clock=clock, random=random, executor=executor)
+        return ClockedEngine(self._settings, self.driven_app(), clock=clock, random=random, executor=executor)
+
+    def driven_app(self) -> DrivenApp:
+        """The app as the engine gets it."""
+        return WatchedApp(self._app, self._steps)
 
     @property
     def step_calls(self) -> Sequence[StepCall]:
@@ -115,9 +124,16 @@ class InMemoryNode(Node):
 class InMemoryClient(NodeClient):
     """Waiting for a result lets the node's time skip to what brings it nearer."""
 
-    def __init__(self, node: InMemoryNode) -> None:
-        super().__init__(node)
-        self._transport = SkippingTransport(node)
+    def __init__(
+        self, node: InMemoryNode, transport: Transport | None = None, operator: Operator | None = None
+    ) -> None:
+        Client.__init__(
+            self,
+            transport or SkippingTransport(node),
+            operator or InProcessOperator(lambda: node.engine),
+            node.app.codec,
+        )
+        self._node = node
 
 
 class SkippingTransport(InProcess):

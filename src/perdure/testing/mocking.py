@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from perdure.model.driver import AttemptStart, AuthorAttempt, C, Capability, Driver, Step
 from perdure.model.ids import format_invocation_id
-from perdure.model.journal import Failure
+from perdure.model.journal import Command, Failure
 from perdure.model.service import HandlerSpec, ServiceSpec
 from perdure.model.target import Target
 from perdure.sdk.app import App
@@ -110,10 +110,10 @@ class StepBody:
 class Steps:
     """What a test knows and wants of the steps of one node."""
 
-    def __init__(self, now_s: Callable[[], float]) -> None:
+    def __init__(self) -> None:
         self.calls: list[StepCall] = []
+        self.now_s: Callable[[], float] = lambda: 0.0
         self._mocks: deque[StepMock] = deque()
-        self._now_s = now_s
 
     def mock(
         self,
@@ -140,11 +140,18 @@ class Steps:
         if mock in self._mocks:
             self._mocks.remove(mock)
 
+    def issued(self, command: Command, start: AttemptStart) -> None:
+        """Called for each command, while the handler that asks for it stands on the stack."""
+
+    def body_of(self, call: StepCall, function: Callable[..., Any], *, plain: bool) -> Callable[..., Any]:
+        """What runs as the step's body, when it is not replaced; a coroutine function, unless `plain`."""
+        return function
+
     def intercept(self, step: Step, start: AttemptStart, line: str) -> None:
         """Called when a step has been asked for. It may turn out to have a result already: then its body is not run."""
         body = StepBody.of(step)
         if step.name == "timestamp" and body.function.__module__ == "perdure.sdk.runtime":
-            body.function = _async(self._now_s)
+            body.function = _async(self.now_s)
             body.put_into(step)
             return
         call = StepCall(
@@ -181,11 +188,11 @@ class Steps:
 
     async def _run_async(self, body: StepBody, call: StepCall) -> bytes | Failure:
         self.calls.append(call)
-        return await run_async(body.function, body.args, body.kwargs, *body.rest)
+        return await run_async(self.body_of(call, body.function, plain=False), body.args, body.kwargs, *body.rest)
 
     def _run_plain(self, body: StepBody, call: StepCall) -> bytes | Failure:
         self.calls.append(call)
-        return run_plain(body.function, body.args, body.kwargs, *body.rest)
+        return run_plain(self.body_of(call, body.function, plain=True), body.args, body.kwargs, *body.rest)
 
     def _process_done(self, call: StepCall, encode: Callable[[bytes], bytes] | None, data: bytes) -> bytes:
         self.calls.append(call)
@@ -230,6 +237,7 @@ class WatchedDriver:
         return self._driver.replaying
 
     def issue(self, command: C) -> C:
+        self._steps.issued(command, self._start)
         return self._driver.issue(command)
 
     def start_step(self, step: Step) -> None:
