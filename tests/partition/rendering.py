@@ -102,7 +102,7 @@ def _row(row: Invocation, names: Names) -> list[str]:
     if row.awaiting is not None:
         parts.append(f"awaiting {show_awaiting(row.awaiting)}")
     if row.attempts_failed or row.failures:
-        parts.append(f"{row.attempts_failed} attempts failed ({row.failures} since it gained an entry)")
+        parts.append(f"{row.attempts_failed} attempts failed ({row.failures} since it gained a command)")
     for step, failures in sorted((row.step_failures or {}).items()):
         parts.append(f"step {step} failed {failures.count} times since {failures.first_at_ms}")
     if row.interruptions:

@@ -81,7 +81,7 @@ class AttemptStart:
     scope: str | None = None
     limit_key: str | None = None
     failures: int = 0
-    """Failed attempts since an entry was last gained."""
+    """Failed attempts since a command was last gained."""
     attempt_headers: Mapping[str, str] = field(default_factory=dict)
     ingress_url: str | None = None
     """Where the outside reaches the ingress now, without a slash at the end; None: not known. Not recorded."""

@@ -66,7 +66,7 @@ class Invocation(msgspec.Struct, array_like=True, gc=False):
     journal_bytes: int = 0
     awaiting: Awaiting | None = None
     failures: int = 0
-    """Failed attempts since an entry was last gained."""
+    """Failed attempts since a command was last gained."""
     attempts_failed: int = 0
     """Failed attempts in all: what the retry policy counts."""
     last_gain_at_ms: int = 0

@@ -25,8 +25,7 @@ def progress(work: Work, record: Progress) -> None:
     if not attempt_is_current(work.tables.invocation(record.seq), record.epoch):
         return
     row = work.tables.edit(record.seq)
-    row.failures = row.interruptions = 0
-    row.last_gain_at_ms = work.now_ms
+    row.interruptions = 0
     if record.pin is not None and row.protocol_version is None:
         row.deployment, row.protocol_version = record.pin.deployment, record.pin.protocol_version
     for entry in record.entries:
@@ -37,6 +36,8 @@ def progress(work: Work, record: Progress) -> None:
             continue
         append(work, row, entry)
         row.commands += 1
+        row.failures = 0
+        row.last_gain_at_ms = work.now_ms
         effect = EFFECTS.get(type(entry))
         if effect is not None:
             effect(work, row, entry)
