@@ -35,7 +35,8 @@ class QueryRefused(QueryError):
 
     @property
     def http_status(self) -> int:
-        return 400 if self.kind in ("syntax", "plan", "no-column", "no-function", "read-only") else 500
+        # Which of them is which is Restate's choice, and its clients may know it.
+        return 400 if self.kind in ("syntax", "plan", "read-only") else 500
 
     @property
     def state(self) -> str:
@@ -83,6 +84,7 @@ class TooManyQueries(QueryError):
 _SQLSTATES: dict[Kind, str] = {
     "syntax": "42601",
     "plan": "42000",
+    "not-implemented": "0A000",
     "no-table": "42P01",
     "no-column": "42703",
     "no-function": "42883",

@@ -15,7 +15,16 @@ Form: TypeAlias = Literal["json", "arrow", "table", "postgres", "postgres-shape"
 """What the answer looks like: JSON rows, an Arrow IPC stream, JSON with columns in order, messages of the PostgreSQL wire,
 or only the description of their columns."""
 Kind: TypeAlias = Literal[
-    "syntax", "plan", "no-table", "no-column", "no-function", "read-only", "memory", "size", "failed"
+    "syntax",
+    "plan",
+    "not-implemented",
+    "no-table",
+    "no-column",
+    "no-function",
+    "read-only",
+    "memory",
+    "size",
+    "failed",
 ]
 
 

@@ -59,13 +59,27 @@ def entry_lite_json(entry: j.Entry) -> str:
     if is_command(entry):
         return _text({"Command": {type_name(entry): _lite(entry)}})
     if isinstance(entry, j.Signal):
-        what: Json = {"ty": "Signal", "id": _signal_id(entry.signal_id)}
-    else:
-        assert isinstance(entry, j.Completion)
-        what = {"ty": {"Completion": type_name(entry)}, "id": {"CompletionId": entry.completion_id}}
-    result = entry.result
-    what["result"] = "Void" if result is None else "Failure" if isinstance(result, j.Failure) else "Success"
+        return _text({"Notification": {"ty": "Signal", "id": _lite_signal_id(entry), "result": _kind(entry.result)}})
+    assert isinstance(entry, j.Completion)
+    result = "InvocationId" if entry.code == j.CompletionCode.CALL_INVOCATION_ID else _kind(entry.result)
+    what = {"ty": {"Completion": type_name(entry)}, "id": {"CompletionId": entry.completion_id}, "result": result}
     return _text({"Notification": what})
+
+
+def _lite_signal_id(entry: j.Signal) -> Json:
+    return {"SignalIndex" if isinstance(entry.signal_id, int) else "SignalName": entry.signal_id}
+
+
+def _kind(result: object) -> str:
+    match result:
+        case None:
+            return "Void"
+        case j.Failure():
+            return "Failure"
+        case list():
+            return "StateKeys"
+        case _:
+            return "Success"
 
 
 def _text(value: Json) -> str:
@@ -84,70 +98,90 @@ def _command(entry: j.Entry) -> Json:
         case j.SetState():
             return {"key": entry.key, "value": list(entry.value), "name": entry.name}
         case j.GetEagerState():
-            value = "Void" if entry.value is None else {"Success": list(entry.value)}
-            return {"key": entry.key, "result": value, "name": entry.name}
+            return {"key": entry.key, "result": _result(entry.value), "name": entry.name}
         case j.GetEagerStateKeys():
             return {"state_keys": entry.keys, "name": entry.name}
         case j.CompletePromise():
-            return {**_lite(entry), "value": _result(entry.result), "name": entry.name}
+            value = _result(entry.result)
+            return {"key": entry.key, "value": value, "completion_id": entry.completion_id, "name": entry.name}
         case j.Call() | j.OneWayCall():
-            return {**_call(entry, whole=True), "name": entry.name}
-        case j.SendSignal():
-            return {**_lite(entry), "result": _result(entry.result), "name": entry.name}
-        case j.CompleteAwakeable():
+            return {"request": _request(entry), **_call_ids(entry), "name": entry.name}
+        case j.SendSignal() | j.CompleteAwakeable():
             return {**_lite(entry), "result": _result(entry.result), "name": entry.name}
         case _:
             return {**_lite(entry), "name": getattr(entry, "name", "")}
 
 
 def _lite(entry: j.Entry) -> Json:
-    """The ids, targets and keys of a command."""
+    """The ids, targets and keys of a command, and of what kind a result is."""
     match entry:
+        case j.Output():
+            return {"result": _kind(entry.result)}
+        case j.GetEagerState():
+            return {"key": entry.key, "result": _kind(entry.value)}
         case j.GetLazyState() | j.GetPromise() | j.PeekPromise() | j.CompletePromise():
-            return {"completion_id": entry.completion_id, "key": entry.key}
-        case j.GetLazyStateKeys() | j.Run():
-            return {"completion_id": entry.completion_id} | ({"name": entry.name} if isinstance(entry, j.Run) else {})
-        case j.SetState() | j.ClearState() | j.GetEagerState():
+            return {"key": entry.key, "completion_id": entry.completion_id}
+        case j.GetLazyStateKeys():
+            return {"completion_id": entry.completion_id}
+        case j.Run():
+            return {"completion_id": entry.completion_id, "name": entry.name}
+        case j.SetState() | j.ClearState():
             return {"key": entry.key}
         case j.Sleep():
-            return {"wake_up_time": entry.wake_at_ms, "completion_id": entry.completion_id}
+            return {"wake_up_time": entry.wake_at_ms, "completion_id": entry.completion_id, "name": entry.name}
         case j.Call() | j.OneWayCall():
-            return _call(entry, whole=False)
+            return {**_callee(entry), **_call_ids(entry)}
         case j.SendSignal():
-            return {
-                "target_invocation_id": format_invocation_id(entry.invocation_id),
-                "signal_id": _signal_id(entry.signal_id),
-            }
+            target = format_invocation_id(entry.invocation_id)
+            return {"target_invocation_id": target, "signal_id": _signal_id(entry.signal_id)}
         case j.AttachInvocation() | j.GetInvocationOutput():
-            target = {"InvocationId": format_invocation_id(entry.invocation_id)}
-            return {"target": target, "completion_id": entry.completion_id}
+            target_id = {"InvocationId": format_invocation_id(entry.invocation_id)}
+            return {"target": target_id, "completion_id": entry.completion_id}
         case j.CompleteAwakeable():
-            return {"id": entry.awakeable_id}
+            return {"id": entry.awakeable_id, "result": _kind(entry.result)}
         case _:
             return {}
 
 
-def _call(entry: j.Call | j.OneWayCall, *, whole: bool) -> Json:
+def _callee(entry: j.Call | j.OneWayCall) -> Json:
     request = entry.request
-    asked: Json = {
+    return {
         "invocation_id": None if request is None else format_invocation_id(request.invocation_id),
         "invocation_target": _target(entry.target, None if request is None else request.handler_kind, entry.scope),
     }
-    if whole:
-        asked |= {
-            "span_context": {},
-            "parameter": list(entry.body),
-            "headers": _headers(entry.headers),
-            "idempotency_key": entry.idempotency_key,
-            "completion_retention_duration": _length(0 if request is None else request.completion_retention_ms),
-            "journal_retention_duration": _length(0 if request is None else request.journal_retention_ms),
-        }
-    call: Json = {"request": asked, "invocation_id_completion_id": entry.invocation_id_completion_id}
+
+
+def _call_ids(entry: j.Call | j.OneWayCall) -> Json:
+    told = entry.invocation_id_completion_id
     if isinstance(entry, j.Call):
-        call["result_completion_id"] = entry.completion_id
-    else:
-        call["invoke_time"] = entry.invoke_at_ms
-    return call
+        return {"invocation_id_completion_id": told, "result_completion_id": entry.completion_id}
+    return {"invoke_time": entry.invoke_at_ms, "invocation_id_completion_id": told}
+
+
+def _request(entry: j.Call | j.OneWayCall) -> Json:
+    request = entry.request
+    return {
+        **_callee(entry),
+        "span_context": _span_context(None if request is None else request.traceparent),
+        "parameter": list(entry.body),
+        "headers": _headers(entry.headers),
+        "idempotency_key": entry.idempotency_key,
+        "completion_retention_duration": _length(0 if request is None else request.completion_retention_ms),
+        "journal_retention_duration": _length(0 if request is None else request.journal_retention_ms),
+    }
+
+
+def _span_context(traceparent: str | None) -> Json:
+    parts = (traceparent or "").split("-")
+    trace, span, flags = parts[1:] if len(parts) == 4 else ("0" * 32, "0" * 16, "0")
+    context = {
+        "trace_id": list(bytes.fromhex(trace)),
+        "span_id": list(bytes.fromhex(span)),
+        "trace_flags": int(flags, 16),
+        "is_remote": traceparent is not None,
+        "trace_state": "",
+    }
+    return {"span_context": context, "cause": None}
 
 
 def _target(target: Target, kind: HandlerKind | None, scope: str | None) -> Json:
@@ -198,7 +232,8 @@ def _result(result: j.Result) -> object:
             return "Void"
         case j.Failure():
             metadata = [{"key": key, "value": value} for key, value in (result.metadata or {}).items()]
-            return {"Failure": {"code": result.code, "message": result.message, "metadata": metadata}}
+            failure: Json = {"code": result.code, "message": result.message}
+            return {"Failure": failure | ({"metadata": metadata} if metadata else {})}
         case _:
             return {"Success": list(result)}
 

@@ -138,6 +138,7 @@ def _awaited_signals(seen: Seen) -> list[int] | None:
 
 # --- columns ------------------------------------------------------------------------------------------------------------------
 
+_SERVER = f"perdure/{VERSION}"
 _Columns: TypeAlias = Mapping[str, Callable[[Seen], object]]
 
 
@@ -163,8 +164,22 @@ def _trace_id(seen: Seen) -> str | None:
 
 
 def _pinned(seen: Seen) -> str | None:
+    """Once the handler has left something in the journal."""
     row = seen.row
-    return pinned_deployment(row.deployment, remote=row.protocol_version is not None) if row.started_at_ms else None
+    if row.journal_length < 2 and row.status is not Status.COMPLETED:
+        return None
+    return pinned_deployment(row.deployment, remote=row.protocol_version is not None)
+
+
+def _attempted(seen: Seen) -> str | None:
+    row = seen.row
+    return pinned_deployment(row.deployment, remote=row.protocol_version is not None) if seen.in_invoker else None
+
+
+def _journal(name: str) -> Callable[[Seen], object]:
+    """Before it starts, an invocation has none to speak of."""
+    waits = (Status.SCHEDULED, Status.INBOXED)
+    return lambda seen: None if seen.row.status in waits else getattr(seen.row, name)
 
 
 def _result(seen: Seen) -> str | None:
@@ -234,8 +249,8 @@ _STATUS: _Columns = {
     "pinned_deployment_id": _pinned,
     "pinned_service_protocol_version": lambda seen: seen.row.protocol_version,
     "trace_id": _trace_id,
-    "journal_size": lambda seen: seen.row.journal_length,
-    "journal_commands_size": lambda seen: seen.row.commands,
+    "journal_size": _journal("journal_length"),
+    "journal_commands_size": _journal("commands"),
     "created_at": lambda seen: seen.row.created_at_ms,
     "created_using_restate_version": lambda seen: VERSION,
     "modified_at": lambda seen: seen.row.modified_at_ms or seen.row.created_at_ms,
@@ -255,7 +270,8 @@ _STATE: _Columns = {
     "in_flight": lambda seen: seen.in_flight,
     "retry_count": lambda seen: seen.retry_count,
     "last_start_at": lambda seen: (seen.row.attempt_at_ms or None) if seen.in_invoker else None,
-    "last_attempt_deployment_id": lambda seen: _pinned(seen) if seen.in_invoker else None,
+    "last_attempt_deployment_id": _attempted,
+    "last_attempt_server": lambda seen: _SERVER if seen.in_invoker and seen.row.protocol_version is None else None,
     "next_retry_at": lambda seen: (seen.row.retry_at_ms or None) if seen.in_invoker else None,
     "last_failure": lambda seen: _last_failure(seen) if seen.in_invoker else None,
     "last_failure_error_code": _of_error("doc_code"),

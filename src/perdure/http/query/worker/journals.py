@@ -15,11 +15,15 @@ from perdure.http.query.worker.building import Columns, Known, Table
 from perdure.http.query.worker.entries import entry_json, entry_lite_json, entry_type, is_command
 from perdure.http.query.worker.invocations import Seen, seen_of
 from perdure.model.ids import format_invocation_id, partition_key
-from perdure.model.journal import Entry
+from perdure.model.journal import Completion, Entry, Signal
 from perdure.store.codec import decode_chunk, decode_invocation
 from perdure.store.rows import Status
+from perdure.wire.commands import encode_command
+from perdure.wire.notifications import encode_notification
 
 JOURNAL_VERSION = 2
+FRAME_HEADER_BYTES = 8
+_PROTOCOL = 6
 
 
 @dataclass(slots=True)
@@ -33,6 +37,14 @@ class Line:
     at_ms: int
 
 
+def raw(line: Line) -> bytes:
+    """The payload of the message that this entry is on the wire to a deployment."""
+    entry = line.entry
+    if isinstance(entry, Completion | Signal):
+        return encode_notification(entry, _PROTOCOL)[FRAME_HEADER_BYTES:]
+    return encode_command(entry, _PROTOCOL)[FRAME_HEADER_BYTES:]
+
+
 _Columns: TypeAlias = Mapping[str, Callable[[Line], object]]
 _JOURNAL: _Columns = MappingProxyType(
     {
@@ -41,6 +53,8 @@ _JOURNAL: _Columns = MappingProxyType(
         "index": lambda line: line.index,
         "entry_type": lambda line: entry_type(line.entry),
         "name": lambda line: getattr(line.entry, "name", "") if is_command(line.entry) else None,
+        "raw": raw,
+        "raw_length": lambda line: len(raw(line)),
         "version": lambda line: JOURNAL_VERSION,
         "entry_json": lambda line: entry_json(line.entry),
         "entry_lite_json": lambda line: entry_lite_json(line.entry),
@@ -130,5 +144,6 @@ def _events(seen: Seen) -> Iterator[Event]:
         failure |= {name: value for name, value in related.items() if value is not None}
         yield Event(seen, "TransientError", row.modified_at_ms, failure)
     if row.status is Status.PAUSED:
-        paused: dict[str, object] = {"ty": "Paused"} | ({} if failure is None else {"last_failure": failure})
+        last = {name: value for name, value in (failure or {}).items() if name != "ty"}
+        paused: dict[str, object] = {"ty": "Paused"} | ({"last_failure": last} if last else {})
         yield Event(seen, "Paused", row.modified_at_ms, paused)

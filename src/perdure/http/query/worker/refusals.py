@@ -7,13 +7,14 @@ import re
 from perdure.http.query.messages import Kind, Refused
 
 _KINDS: tuple[tuple[str, Kind], ...] = (
-    (r"ParserError|No SQL statements|single SQL statement|TokenizerError", "syntax"),
+    (r"ParserError|No SQL statements|TokenizerError", "syntax"),
     (r"(DDL|DML|Statement) not supported", "read-only"),
     (r"table '[^']*' not found", "no-table"),
     (r"No field named|Schema error", "no-column"),
     (r"Invalid function", "no-function"),
     (r"Resources exhausted", "memory"),
-    (r"Error during planning|This feature is not implemented|type_coercion|Placeholder|Optimizer rule", "plan"),
+    (r"This feature is not implemented", "not-implemented"),
+    (r"Error during planning|type_coercion|Placeholder|Optimizer rule", "plan"),
 )
 
 
