@@ -6,6 +6,7 @@ import asyncio
 
 import perdure
 from examples.greeter import app as greeter
+from perdure.testing import InMemoryNode, crash_everywhere
 
 
 async def test_the_nth_greeting_says_n_for_each_name() -> None:
@@ -21,6 +22,15 @@ async def test_none_is_lost_when_many_come_at_once() -> None:
         calls = [node.client.object_call(greeter.greet, "Ann", "Hello") for _ in range(50)]
         assert len(set(await asyncio.gather(*calls))) == 50
         assert await node.client.object_call(greeter.greeted, "Ann") == 50
+
+
+async def test_no_crash_loses_or_doubles_a_greeting() -> None:
+    async def greetings(node: InMemoryNode) -> list[object]:
+        said = [await node.client.object_call(greeter.greet, "Ann", "Hello") for _ in range(3)]
+        return [*said, await node.client.object_call(greeter.greeted, "Ann")]
+
+    report = await crash_everywhere(greeter.app, greetings)
+    assert report.crashes > 15
 
 
 def test_ordinals() -> None:

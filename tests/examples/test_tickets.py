@@ -13,6 +13,7 @@ import perdure
 from examples.tickets import app as shop
 from examples.tickets import cart, outside, settings, ticket
 from examples.tickets.checkout import Receipt
+from perdure.testing import InMemoryNode, crash_everywhere, node
 from perdure.testing.steps import StepLine, StepTrace
 
 TURNS = 20_000
@@ -120,6 +121,55 @@ async def test_a_customer_who_says_nothing_gets_the_money_back(ann: Customer, mo
     assert caught.value.status_code == 408
     await until(ann, "1A", "available")
     assert [line.words[0] for line in ann.world.lines()] == ["charge", "mail", "refund"]
+
+
+async def test_a_reservation_of_a_quarter_of_an_hour_and_a_customer_who_sleeps_over_it(world: StepTrace) -> None:
+    async with node(shop.app) as n:
+        ann = Customer(n, world)
+        await ann.add("1A")
+        await ann.add("1B")
+        await n.clock.advance(settings.RESERVATION - timedelta(seconds=1))
+        assert await ann.cart() == ["1A", "1B"]
+        await n.clock.advance(seconds=2)
+        assert await ann.cart() == [] and await status(ann, "1A") == "available"
+
+        await ann.add("1A")
+        buying = await n.client.object_send(cart.check_out, "ann", "good")
+        await n.clock.advance(settings.CONFIRMATION / 2)
+        assert not (await n.client.output(buying)).ready
+        await n.clock.advance(settings.CONFIRMATION / 2)
+        with pytest.raises(perdure.TerminalError, match="not confirmed in time"):
+            await n.client.attach(buying)
+        await n.settle()
+        assert await status(ann, "1A") == "available"
+    assert [line.words[0] for line in world.lines()] == ["charge", "mail", "refund"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["yes", "no"])
+async def test_a_purchase_bears_a_crash_everywhere(world: StepTrace, word: str) -> None:
+    """What the outside has seen, as a bank and a mail server see it that refuse what they know already."""
+
+    async def purchase(node: InMemoryNode) -> list[object]:
+        world.path.write_text("")
+        ann = Customer(node, world)
+        await ann.add("1A")
+        await ann.add("1B")
+        buying = await node.client.object_send(cart.check_out, "ann", "good")
+        await node.settle()
+        await ann.answer_mail(word)
+        try:
+            result: object = await node.client.attach(buying)
+        except perdure.TerminalError as error:
+            result = error.message
+        await node.settle()
+        return [result, await status(ann, "1A"), await status(ann, "1B"), await ann.cart()]
+
+    def outside_has_seen() -> list[tuple[str, ...]]:
+        return sorted({line.words for line in world.lines()})
+
+    report = await crash_everywhere(shop.app, purchase, effects=outside_has_seen)
+    assert report.crashes > 40
 
 
 async def test_an_empty_cart_cannot_be_checked_out(ann: Customer) -> None:

@@ -148,7 +148,9 @@ async def test_clocks_and_randomness_in_the_body(what: str) -> None:
     with pytest.raises(CrashesFound) as caught:
         await crash_everywhere([native], unsteady)
     kinds = {finding.kind: finding for finding in caught.value.findings}
-    assert kinds["native"].line == line_of(unsteady, {"random": "random.random", "time": "time.time", "uuid": "uuid4"}[what])
+    assert kinds["native"].line == line_of(
+        unsteady, {"random": "random.random", "time": "time.time", "uuid": "uuid4"}[what]
+    )
     assert "journal mismatch" in kinds["stuck"].what and kinds["stuck"].line == line_of(unsteady, "run_typed")
 
 

@@ -261,11 +261,11 @@ class Run(Steps):
         if self._sights is None:
             yield
             return
-        sights, last, before = self._sights, "", self.picture()
+        sights, last, before = self._sights, "", self._user.picture(asking=False)
 
         def look(line: str) -> None:
             nonlocal last, before
-            now = self.picture()
+            now = self._user.picture(asking=False)
             for place in changed(before, now):
                 sights.seen.append(Seen("body", last or line, place))
             last, before = line, now

@@ -74,9 +74,13 @@ class UserState:
         """A function that turned up later, such as a step's."""
         self._explore(function)
 
-    def picture(self) -> dict[str, Any]:
-        """What everything is now, by name; two of them can be compared."""
-        shown = {f"effects {name}".strip(): picture_of(_value_of(effect)) for name, effect in self._effects.items()}
+    def picture(self, *, asking: bool = True) -> dict[str, Any]:
+        """What everything is now, by name; two of them can be compared. `asking`: effects that are functions are called."""
+        shown = {
+            f"effects {name}".strip(): picture_of(_value_of(effect))
+            for name, effect in self._effects.items()
+            if asking or not callable(effect)
+        }
         for place in self._places.values():
             shown[place.name] = picture_of(place.get())
         return shown
