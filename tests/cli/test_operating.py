@@ -278,7 +278,7 @@ def test_some_of_a_bulk_operation_may_fail(shared: Operator) -> None:
     unknown = "inv_1kWHPJ8EdIa67slYDwAjggtZU5n9JnhLWN"
     assert "sleep, in 59 m" in shared.run("invocations", "describe", waiting)
     result = shared.run("invocations", "pause", unknown, waiting, code=1)
-    assert result == f"{unknown}  invocation not found\n"
+    assert result == f"{unknown}  The requested invocation '{unknown}' does not exist\n"
     assert shared.described(waiting)["status"] == "paused"
     assert shared.run("invocations", "pause", waiting) == f"{waiting}  was paused already\n"
     assert shared.run("invocations", "resume", "--handler", "wait", "--yes") == f"{waiting}  goes on\n"

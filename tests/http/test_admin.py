@@ -180,9 +180,11 @@ async def test_pause_and_resume(world: Any) -> None:
 async def test_control_of_what_there_is_not(world: Any, what: str) -> None:
     before = world.engine.stats()["invocations"]
     unknown = await patch(world, UNKNOWN, what)
-    assert (unknown.status, unknown.json()) == (404, {"message": "invocation not found", "restate_code": None})
+    message = f"The requested invocation '{UNKNOWN}' does not exist"
+    assert (unknown.status, unknown.json()) == (404, {"message": message, "restate_code": None})
     bad = await patch(world, "inv_bad", what)
-    assert bad.json() == {"message": "bad invocation id 'inv_bad': unrecognized codec version", "restate_code": None}
+    message = "The request field 'invocation_id' is invalid. Reason: unrecognized codec version"
+    assert bad.json() == {"message": message, "restate_code": None}
     assert bad.status == 400
     assert world.engine.stats()["invocations"] == before
 

@@ -61,7 +61,7 @@ PATHS: list[tuple[str, str, int, str]] = [
     ("POST", "/restate/health", 405, "method not allowed"),
     ("GET", "/restate/health/x", 404, "not found"),
     ("POST", "/restate/awakeables/sign_1abc/resolve", 400, "bad awakeable id 'sign_1abc': bad length"),
-    ("POST", "/restate/awakeables/nonsense/reject", 400, "bad awakeable id 'nonsense': bad length"),
+    ("POST", "/restate/awakeables/nonsense/reject", 400, "bad awakeable id 'nonsense': bad format"),
     ("POST", f"/restate/awakeables/{CANCEL_ID}/resolve", 400, f"bad awakeable id '{CANCEL_ID}': "),
     ("GET", f"/restate/awakeables/{AWAKEABLE}/resolve", 405, "method not allowed"),
     ("POST", f"/restate/awakeables/{AWAKEABLE}/nope", 404, "not found"),

@@ -160,7 +160,9 @@ def parse_awakeable_id(text: str) -> tuple[InvocationId, int]:
 
 def _body(text: str, *prefixes: str) -> str:
     prefix, separator, rest = text.partition("_")
-    if not separator or not rest:
+    if not separator:
+        raise BadId("bad format")
+    if not rest:
         raise BadId("bad length")
     if prefix not in prefixes:
         raise BadId(f"expected an id that starts with '{prefixes[0]}_'")

@@ -29,7 +29,14 @@ from perdure.model.records import (
 from perdure.model.target import ServiceKind
 from perdure.node.core import Core
 from perdure.node.deployments import Deployments
-from perdure.node.errors import BadRequest, ControlRefused, InvocationNotFound, Overloaded, ServiceNotFound
+from perdure.node.errors import (
+    BadRequest,
+    ControlRefused,
+    DeploymentNotFound,
+    InvocationNotFound,
+    Overloaded,
+    ServiceNotFound,
+)
 from perdure.partition import actions as a
 from perdure.partition.actions import Control as Fared
 from perdure.store.rows import Invocation, Status
@@ -91,8 +98,8 @@ class Control(Core):
         """True: it is tried now, with failures counted anew; False: an attempt is under way already.
 
         `deployment`: KEEP, LATEST, or the id of the one where it goes on.
-        Errors: InvocationNotFound; ControlRefused (425 not started, 409 finished or not movable); DeploymentNotFound;
-        BadRequest when it cannot go on there.
+        Errors: InvocationNotFound; ControlRefused (425 not started, 409 finished or not movable); BadRequest when
+        it cannot go on there.
         """
         await self.ready()
         row = self.find(invocation_id)
@@ -103,10 +110,10 @@ class Control(Core):
     async def restart(self, invocation_id: bytes, *, from_index: int = 0, deployment: str = LATEST) -> bytes:
         """Run a finished invocation again, from its input or as it stood after entry `from_index`; returns the new id.
 
-        From its input it goes where new invocations go; a longer prefix goes on in `deployment` (KEEP, LATEST or an id).
-        Errors: InvocationNotFound; ServiceNotFound or HandlerNotFound when the handler is gone; DeploymentNotFound;
-        BadRequest when it cannot go on there; ControlRefused: 400 no such prefix, 409 not finished, 410 its journal is
-        gone, 422 of a workflow or of an old protocol, 425 not started.
+        It goes on in `deployment` (KEEP, LATEST or an id), pinned there but for one from its input in LATEST.
+        Errors: InvocationNotFound; ServiceNotFound or HandlerNotFound when the handler is gone; BadRequest when it cannot
+        go on there; ControlRefused: 400 no such prefix, 409 not finished, 410 its journal is gone, 422 of a workflow or of
+        an old protocol, 425 not started.
         """
         await self.ready()
         row = self.find(invocation_id)
@@ -115,7 +122,7 @@ class Control(Core):
         service, spec = self.registry.resolve(row.target.service, row.target.handler)
         if service.kind is ServiceKind.WORKFLOW:
             raise _refused(Fared.UNSUPPORTED, invocation_id)
-        pin = self._pin_of_copy(row, deployment) if from_index > 0 else None
+        pin = self._pin_of_copy(row, deployment) if from_index > 0 else self._pin_of_input(row, deployment)
         new_id = make_invocation_id(partition_key(invocation_id), ulid(self.now_ms(), self.random.bytes(10)))
         await self._control(
             Restart(
@@ -137,10 +144,26 @@ class Control(Core):
         """The deployment that a resumed invocation moves to; None: it stays."""
         if deployment == KEEP or (deployment == LATEST and self.registry.is_local(row.target.service)):
             return None
+        if row.status not in (Status.INVOKED, Status.SUSPENDED, Status.PAUSED):
+            return None  # it is refused for what it is
+        if row.protocol_version is None or (row.status is Status.INVOKED and not row.retry_at_ms):
+            raise _refused(Fared.NOT_MOVABLE, row)
         there = self._deployment(row, deployment)
-        if row.protocol_version is not None and row.status is not Status.COMPLETED:
-            _check_speaks(there, row.protocol_version)
+        _check_speaks(there, row.protocol_version)
         return there.id
+
+    def _pin_of_input(self, row: Invocation, deployment: str) -> Pin | None:
+        """Where a copy of the input alone is pinned from its start; None: it goes where new invocations go."""
+        if (
+            row.status is not Status.COMPLETED
+            or deployment == LATEST
+            or (deployment == KEEP and not row.protocol_version)
+        ):
+            return None
+        there = self._deployment(row, (row.deployment or "") if deployment == KEEP else deployment)
+        version = row.protocol_version or min(there.max_protocol_version, COPIED_PROTOCOL_MIN)
+        _check_speaks(there, version)
+        return Pin(there.id, version)
 
     def _pin_of_copy(self, row: Invocation, deployment: str) -> Pin | None:
         """Where a copied prefix of a journal goes on; None: in this process, where it was made."""
@@ -159,14 +182,17 @@ class Control(Core):
         return Pin(there.id, version)
 
     def _deployment(self, row: Invocation, wanted: str) -> Deployment:
-        """The one with this id, or LATEST, which must have the handler. Errors: DeploymentNotFound, BadRequest."""
+        """The one with this id, or LATEST, which must have the handler. Errors: ServiceNotFound, BadRequest."""
         service, handler = row.target.service, row.target.handler
         if wanted == LATEST:
             latest = self.registry.deployment_of(service)
             if latest is None:
                 raise ServiceNotFound(service)
             return latest
-        found = self.registry.deployment(wanted)
+        try:
+            found = self.registry.deployment(wanted)
+        except DeploymentNotFound as unknown:
+            raise BadRequest(f"The given deployment was not found: {wanted}.") from unknown
         if not any(each.name == service and handler in each.handlers for each in found.services):
             raise BadRequest(f"the deployment '{wanted}' has no handler {service}/{handler}.")
         return found

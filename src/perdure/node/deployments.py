@@ -22,7 +22,6 @@ from perdure.model.target import ServiceKind
 from perdure.node.addresses import normalised
 from perdure.node.discovery import Discovered, discover
 from perdure.node.errors import (
-    AddressTaken,
     BadRequest,
     ServiceNotFound,
     ServicesDiffer,
@@ -112,7 +111,7 @@ class Deployments:
         """Another address or other headers for a deployment, which keeps its id and its revisions.
 
         A new address is asked what it serves: that must be what it was, unless it may be overwritten.
-        Errors: DeploymentNotFound; BadRequest; AddressTaken; ServicesDiffer; those of discovery.
+        Errors: DeploymentNotFound; BadRequest; ServicesDiffer; those of discovery.
         """
         async with self._changing:
             await self._engine.ready()
@@ -180,9 +179,6 @@ class Deployments:
         self, known: Deployment, uri: str | None, *, use_http_11: bool | None, overwrite: bool
     ) -> Deployment:
         address = known.uri if uri is None else normalised(uri)
-        there = self._at(address)
-        if there is not None and there.id != known.id:
-            raise AddressTaken(address, there.id)
         http_11 = known.http_version == "HTTP/1.1" if use_http_11 is None else use_http_11
         found = await self._ask(address, known.additional_headers, use_http_11=http_11)
         if not overwrite:
@@ -197,6 +193,7 @@ class Deployments:
     def _check(self, services: list[ServiceSpec], *, breaking: bool) -> None:
         registry = self._engine.registry
         for service in services:
+            _check_reachable(service)
             if registry.is_local(service.name):
                 raise ServiceServedHere(service.name, "stop serving it there before another deployment takes it over")
             try:
@@ -207,7 +204,9 @@ class Deployments:
                 raise ServiceTypeChanged(service.name, TYPE_NAMES[before.kind], TYPE_NAMES[service.kind])
 
     def _at(self, address: str) -> Deployment | None:
-        return next((each for each in self._engine.registry.deployments() if each.uri == address), None)
+        """The one registered last, where others were moved there."""
+        there = [each for each in self._engine.registry.deployments() if each.uri == address]
+        return there[-1] if there else None
 
     def _next_revision(self, service: str) -> int:
         return 1 + max((each.revisions.get(service, 0) for each in self._engine.registry.deployments()), default=0)
@@ -221,6 +220,16 @@ TYPE_NAMES: Mapping[ServiceKind, str] = {
     ServiceKind.VIRTUAL_OBJECT: "VirtualObject",
     ServiceKind.WORKFLOW: "Workflow",
 }
+
+
+def _check_reachable(service: ServiceSpec) -> None:
+    """Errors: BadRequest for a handler that is public by name in a service that is private."""
+    for handler in service.handlers.values():
+        if not service.public and handler.chosen.public:
+            raise BadRequest(
+                f"The service {service.name} is private, but the {handler.name} is explicitly set as public. "
+                "This is not supported. Please make the service public, and hide the individual handlers."
+            )
 
 
 def _described(deployment: Deployment, found: Discovered) -> Deployment:

@@ -53,17 +53,6 @@ class ServiceServedHere(NodeError):
         super().__init__(f"the service '{service}' is served by the app of this server itself: {next_step}.")
 
 
-class AddressTaken(NodeError):
-    code = "PD0322"
-    status = 409
-
-    def __init__(self, address: str, deployment_id: str) -> None:
-        super().__init__(
-            f"the deployment '{deployment_id}' has the address {address} already.",
-            "Remove it first, or choose another address.",
-        )
-
-
 class ServiceTypeChanged(NodeError):
     code = "META0006"
     status = 409

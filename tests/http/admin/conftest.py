@@ -106,8 +106,8 @@ async def start(data: Path | None = None, app: Any = None, settings: EngineSetti
 
 
 @pytest.fixture
-async def start_server() -> AsyncIterator[Callable[..., Any]]:
-    """Start a server: `data`, `app` or `settings`. It is stopped at the end, unless the test has done so."""
+async def start_server(deploy: Any) -> AsyncIterator[Callable[..., Any]]:
+    """Start a server: `data`, `app` or `settings`. It is stopped at the end, before the deployments are."""
     started: list[Server] = []
 
     async def one(**arguments: Any) -> Server:

@@ -42,3 +42,19 @@ def counter() -> restate.VirtualObject:
         return await ctx.get("total", type_hint=int) or 0
 
     return service
+
+
+def steps(version: str, told: list[str]) -> restate.Service:
+    """`go` notes the version before and after it waits for an awakeable, whose id it tells."""
+    service = restate.Service("Steps")
+
+    @service.handler()
+    async def go(ctx: restate.Context) -> str:
+        first = await ctx.run_typed("first", lambda: version)
+        name, answer = ctx.awakeable(type_hint=str)
+        told.append(name)
+        given = await answer
+        second = await ctx.run_typed("second", lambda: version)
+        return f"{first} {given} {second}"
+
+    return service

@@ -14,10 +14,12 @@ from perdure.http.admin import shapes
 from perdure.http.admin.replies import (
     UNCHANGED,
     AdminRefused,
+    bad_query,
     check_ready,
     decoded_body,
     invocation_id,
     json_reply,
+    misshaped,
     number_of,
 )
 from perdure.model.errors import PerdureError
@@ -125,9 +127,7 @@ class ControlRoutes:
         return await self._batch(request, lambda each, _: self._engine.pause(each))
 
     async def resume_all(self, request: Request) -> Response:
-        return await self._batch(
-            request, lambda each, to: self._engine.resume(each, deployment=to or KEEP)
-        )
+        return await self._batch(request, lambda each, to: self._engine.resume(each, deployment=to or KEEP))
 
     async def restart_all(self, request: Request) -> Response:
         """From their inputs."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,7 +24,9 @@ from perdure.node.deployments import Registered
 from perdure.node.engine import Engine
 from perdure.node.errors import DeploymentNotFound
 
-Headers = dict[str, str]
+Headers = dict[
+    Annotated[str, Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")], Annotated[str, Meta(pattern=r"^[\x20-\x7e]*$")]
+]
 
 
 class RegisterDeploymentRequest(msgspec.Struct, kw_only=True):
@@ -30,7 +35,7 @@ class RegisterDeploymentRequest(msgspec.Struct, kw_only=True):
     additional_headers: Headers | None = None
     use_http_11: bool = False
     auth: dict[str, object] | None = None
-    metadata: Headers | None = None
+    metadata: dict[str, str] | None = None
     assume_role_arn: str | None = None
     force: bool | None = None
     breaking: bool = False

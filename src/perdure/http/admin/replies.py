@@ -113,7 +113,7 @@ def number_of(request: Request, name: str, otherwise: int) -> int:
     if text is None:
         return otherwise
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise bad_query(f"{name}: invalid digit found in string")
+        raise AdminRefused(400, f"'{name}' is a whole number from 0 upward, not '{text}'")
     return int(text)
 
 

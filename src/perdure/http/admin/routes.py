@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 
 from perdure.http.admin import control, deployments, elsewhere, own, services, shapes
 from perdure.http.admin.openapi import admin_openapi
@@ -32,20 +34,25 @@ _TEXT = {"type": "string"}
 _FLAG = {"type": "boolean", "default": False}
 _DEPLOYMENT = Query("deployment", _TEXT, "`keep`, `latest`, or the id of a deployment.")
 _FROM = Query("from", {"type": "integer", "minimum": 0, "default": 0}, "The last entry of the journal that is kept.")
+_COMPRESSED_BYTES_MIN = 1024
+"""Replies that are larger are compressed for whoever asks for it."""
 _BATCH = "/internal/invocations_batch_operations"
 
 
 def application(engine: Engine, ingress_url: Callable[[], str]) -> Starlette:
     table = operations(engine, ingress_url)
     served: list[BaseRoute] = [Route(each.path, each.answer, methods=[each.method]) for each in table]
-    return Starlette(
+    api = Starlette(
         routes=[
-            *(Mount(version, routes=served) for version in _VERSIONS),
+            *(Mount(version, app=Router(served, redirect_slashes=False)) for version in _VERSIONS),
             Route("/v1/{rest:path}", _unsupported_version, methods=_METHODS),
             *served,
         ],
+        middleware=[Middleware(GZipMiddleware, minimum_size=_COMPRESSED_BYTES_MIN)],
         exception_handlers={HTTPException: _bare, AdminRefused: _refused, PerdureError: _failed},
     )
+    api.router.redirect_slashes = False
+    return api
 
 
 def operations(engine: Engine, ingress_url: Callable[[], str]) -> list[Operation]:
@@ -314,7 +321,7 @@ async def _refused(_: Request, error: Exception) -> Response:
     return refusal(error)
 
 
-async def _failed(_: Request, error: Exception) -> Response:
+async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, PerdureError)
     match error:
         case ControlRefused():
@@ -325,6 +332,9 @@ async def _failed(_: Request, error: Exception) -> Response:
             status = error.status
         case _:
             status = 500
-    message = error.what if isinstance(error, InvocationNotFound) else f"{error.what} {error.next_step}".rstrip()
+    if isinstance(error, InvocationNotFound):
+        message = f"The requested invocation '{request.path_params['id']}' does not exist"
+    else:
+        message = f"{error.what} {error.next_step}".rstrip()
     code = None if error.code.startswith("PD") else error.code
     return refusal(AdminRefused(status, f"[{code}] {message}" if code else message, restate_code=code))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -204,7 +205,7 @@ def services_of(engine: Engine, row: registered.Deployment) -> list[Service]:
 def _fields(row: registered.Deployment) -> dict[str, object]:
     return {
         "id": row.id,
-        "uri": row.uri,
+        "uri": _shown_uri(row.uri),
         "protocol_type": "BidiStream" if row.bidirectional else "RequestResponse",
         "http_version": row.http_version,
         "created_at": _rfc3339(row.created_at_ms),
@@ -307,6 +308,11 @@ def _described(rules: PayloadRules) -> str:
         if kind := schema.get("type"):
             return f"JSON {kind}"
     return rules.content_type
+
+
+def _shown_uri(uri: str) -> str:
+    """The slash at the end of a path is the engine's own."""
+    return uri if urlsplit(uri).path == "/" else uri.removesuffix("/")
 
 
 def _rfc3339(at_ms: int) -> str:
