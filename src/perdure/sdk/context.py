@@ -7,7 +7,7 @@ operation is issued when it is called, in source order, and returns a future (or
 from __future__ import annotations
 
 import abc
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
@@ -449,7 +449,7 @@ class DurablePromise(abc.ABC, Generic[T]):
     @abc.abstractmethod
     def value(self) -> DurableFuture[T]: ...
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, Any, T]:
         return self.value().__await__()
 
 
