@@ -1,0 +1,196 @@
+"""The same services in two languages behind the same servers: perdure, and the real restate-server as the standard.
+
+A server and a process of services live as long as the tests of a worker; tests use keys of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from perdure.testing.process import ServerProcess
+from tests.components import ROOT, require
+from tests.endpoint.restate_server import RestateServer, wait_until
+
+HERE = Path(__file__).parent
+WORLDS = ("perdure-python", "perdure-typescript", "restate-python", "restate-typescript")
+
+
+class World:
+    """A server with the services registered. Bodies and answers are JSON unless they are bytes."""
+
+    def __init__(self, name: str, ingress: str, admin: str) -> None:
+        self.name = name
+        self.ingress = httpx.Client(base_url=ingress, timeout=30)
+        self.admin = httpx.Client(base_url=admin, timeout=30)
+
+    @property
+    def server(self) -> str:
+        return self.name.split("-")[0]
+
+    @property
+    def language(self) -> str:
+        return self.name.split("-")[1]
+
+    def call(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is None:
+            return self.ingress.post(path, headers=named)
+        if isinstance(body, bytes):
+            return self.ingress.post(path, content=body, headers=named)
+        return self.ingress.post(path, json=body, headers=named)
+
+    def ok(self, path: str, body: Any = None, **headers: str) -> Any:
+        answer = self.call(path, body, **headers)
+        assert answer.status_code == 200, (answer.status_code, answer.text)
+        return answer.json() if answer.content else None
+
+    def send(self, path: str, body: Any = None, **headers: str) -> str:
+        answer = self.call(path if "?" in path else f"{path}/send", body, **headers)
+        assert answer.status_code == 202, (answer.status_code, answer.text)
+        sent: str = answer.json()["invocationId"]
+        return sent
+
+    def attach(self, invocation_id: str) -> httpx.Response:
+        return self.ingress.get(f"/restate/invocation/{invocation_id}/attach")
+
+    def attached(self, invocation_id: str, meanwhile: Callable[[], object]) -> httpx.Response:
+        """The answer to who attached before `meanwhile`."""
+        with ThreadPoolExecutor(1) as thread, httpx.Client(base_url=self.ingress.base_url, timeout=30) as other:
+            request = other.build_request("GET", f"/restate/invocation/{invocation_id}/attach")
+            answer = thread.submit(other.send, request)
+            # Nothing shows that somebody waits; half a second is enough in practice.
+            wait([answer], timeout=0.5)
+            meanwhile()
+            return answer.result()
+
+    def patch(self, path: str, **parameters: Any) -> httpx.Response:
+        return self.admin.patch(path, params=parameters)
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        answer = self.admin.post("/query", json={"query": query}, headers={"accept": "application/json"})
+        assert answer.status_code == 200, answer.text
+        rows: list[dict[str, Any]] = answer.json()["rows"]
+        return rows
+
+    def status(self, invocation_id: str) -> str | None:
+        rows = self.sql(f"select status from sys_invocation where id = '{invocation_id}'")
+        return rows[0]["status"] if rows else None
+
+    def until_status(self, invocation_id: str, *wanted: str | None) -> None:
+        self.until(lambda: self.status(invocation_id) in wanted)
+
+    def held(self, key: str) -> Any:
+        """What `Holder/key` holds, as soon as it holds something."""
+        found: list[Any] = []
+
+        def look() -> bool:
+            found[:] = [self.ok(f"/Holder/{key}/get")]
+            return found[0] is not None
+
+        self.until(look)
+        return found[0]
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        wait_until(condition, within_s=30)
+
+
+class Services:
+    """A process of services, on one port for all its starts."""
+
+    def __init__(self, language: str, output: Path) -> None:
+        self.language = language
+        self.output = output
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.output.open("ab") as output:
+            if self.language == "python":
+                command = [sys.executable, str(HERE / "services.py"), str(self.listener.fileno())]
+                options: dict[str, Any] = {"pass_fds": [self.listener.fileno()]}
+            else:
+                self.listener.close()  # Node takes no descriptor of ours
+                command = [str(require("node")), str(HERE / "services.mjs"), str(self.port)]
+                options = {"env": {**os.environ, "NODE_MODULES": str(require("node_modules"))}}
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, **options)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def listens(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.output.read_text()[-3000:]
+        with socket.socket() as trial:
+            return trial.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@pytest.fixture(scope="session")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], World]]:
+    """By name, started when first asked for."""
+    made: dict[str, World] = {}
+    ends: list[Callable[[], object]] = []
+
+    def world(name: str) -> World:
+        if name not in made:
+            made[name] = start(name, tmp_path_factory.mktemp(name), ends)
+        return made[name]
+
+    yield world
+    for end in reversed(ends):
+        end()
+
+
+def start(name: str, directory: Path, ends: list[Callable[[], object]]) -> World:
+    kind, language = name.split("-")
+    if language == "typescript":
+        require("node_modules")
+    server: RestateServer | ServerProcess
+    if kind == "restate":
+        server = RestateServer(require("restate-server"), directory / "data")
+        ingress, admin = server.ingress, server.admin
+    else:
+        server = ServerProcess([], directory / "data")
+        ingress, admin = f"http://127.0.0.1:{server.ingress_port}", f"http://127.0.0.1:{server.admin_port}"
+    services = Services(language, directory / "services.output")
+    for process in (server, services):
+        process.start()
+        ends.append(process.kill)
+    server.wait_ready()
+    wait_until(services.listens)
+    world = World(name, ingress, admin)
+    answer = world.admin.post("/deployments", json={"uri": services.url})
+    assert answer.status_code == 201, answer.text
+    world.until(lambda: world.call("/Util/echo", 1).status_code == 200)
+    return world
+
+
+@pytest.fixture(params=WORLDS)
+def world(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> World:
+    return worlds(request.param)
+
+
+@pytest.fixture
+def key() -> str:
+    return f"k{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def patience() -> Callable[[float], float]:
+    """The monotonic time a while from now."""
+    return lambda seconds: time.monotonic() + seconds
