@@ -20,6 +20,7 @@ def admin_openapi(operations: Iterable[Operation]) -> dict[str, object]:
     types = [each for operation in table for each in (operation.body, *operation.replies.values())]
     schemas, components = msgspec.json.schema_components(
         [each for each in types if each is not None and each is not bytes] + [ErrorBody],
+        schema_hook=_anything,
         ref_template="#/components/schemas/{name}",
     )
     known = iter(schemas)
@@ -38,6 +39,12 @@ def admin_openapi(operations: Iterable[Operation]) -> dict[str, object]:
         "paths": paths,
         "components": {"schemas": components},
     }
+
+
+def _anything(kind: type) -> dict[str, object]:
+    if kind is object:
+        return {"description": "Any JSON."}
+    raise NotImplementedError(f"{kind} has no schema")
 
 
 def _types(operation: Operation) -> list[object | None]:
