@@ -47,11 +47,11 @@ class OpenExchange:
         self._listener = listener
         self._carrier: Carrier | None = None
         self._over = False
-        self._answered = False
         self._outgoing: deque[bytes | memoryview] = deque()
         self._outgoing_bytes = 0
         self._ended = False
         self._kept: list[bytes] | None = []
+        """What was sent; None: it can no longer be begun again, for it was answered or is too large."""
         self._kept_bytes = 0
         self._reading = True
         self._handing_over = False
@@ -142,7 +142,6 @@ class OpenExchange:
         return together
 
     def respond(self, status: int, headers: Mapping[str, str]) -> None:
-        self._answered = True
         self._kept = None
         self._tell(lambda: self._listener.on_response(status, headers))
 
@@ -164,7 +163,7 @@ class OpenExchange:
         self._carrier = None
         if self._over:
             return False
-        if self._answered or self._kept is None or self.starts >= STARTS_MAX:
+        if self._kept is None or self.starts >= STARTS_MAX:
             self.fail(ConnectionBroken(reason, "The attempt is tried again under its retry policy."))
             return False
         self._outgoing.extendleft(reversed(self._kept))

@@ -125,7 +125,7 @@ class Pool:
                 connection = await self._established()
         except TimeoutError:
             self._fail_waiting(self._unreachable(f"no connection within {self._bounds.connect_s:g} s"))
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             self._fail_waiting(self._unreachable(str(error)))
         except TransportFailed as error:
             self._fail_waiting(error)
