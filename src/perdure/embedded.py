@@ -108,6 +108,7 @@ class Node:
 
     @property
     def app(self) -> App:
+        """The handlers that run here."""
         return self._app
 
     @property

@@ -22,7 +22,8 @@ class RestateScopedClient(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> Any: ...
+    ) -> Any:
+        """As `RestateClient.service_call`, in the scope."""
 
     @abc.abstractmethod
     async def service_send(
@@ -33,7 +34,8 @@ class RestateScopedClient(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> RestateClientSendHandle: ...
+    ) -> RestateClientSendHandle:
+        """As `RestateClient.service_send`, in the scope."""
 
     @abc.abstractmethod
     async def object_call(
@@ -44,7 +46,8 @@ class RestateScopedClient(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> Any: ...
+    ) -> Any:
+        """As `RestateClient.object_call`, in the scope."""
 
     @abc.abstractmethod
     async def object_send(
@@ -56,7 +59,8 @@ class RestateScopedClient(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> RestateClientSendHandle: ...
+    ) -> RestateClientSendHandle:
+        """As `RestateClient.object_send`, in the scope."""
 
     @abc.abstractmethod
     async def workflow_call(
@@ -67,7 +71,8 @@ class RestateScopedClient(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> Any: ...
+    ) -> Any:
+        """As `RestateClient.workflow_call`, in the scope."""
 
     @abc.abstractmethod
     async def workflow_send(
@@ -79,4 +84,5 @@ class RestateScopedClient(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> RestateClientSendHandle: ...
+    ) -> RestateClientSendHandle:
+        """As `RestateClient.workflow_send`, in the scope."""

@@ -73,6 +73,7 @@ class SyncClient(SyncOperations):
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
+        """As `Client.service_call`."""
         return self._runner.run(self._client.service_call(tpe, arg, idempotency_key, headers))
 
     @overload
@@ -103,6 +104,7 @@ class SyncClient(SyncOperations):
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Sent[Any]:
+        """As `Client.service_send`."""
         return self._runner.run(self._client.service_send(tpe, arg, send_delay, idempotency_key, headers))
 
     @overload
@@ -133,6 +135,7 @@ class SyncClient(SyncOperations):
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
+        """As `Client.object_call`."""
         return self._runner.run(self._client.object_call(tpe, key, arg, idempotency_key, headers))
 
     @overload
@@ -166,6 +169,7 @@ class SyncClient(SyncOperations):
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Sent[Any]:
+        """As `Client.object_send`."""
         return self._runner.run(self._client.object_send(tpe, key, arg, send_delay, idempotency_key, headers))
 
     @overload
@@ -196,6 +200,7 @@ class SyncClient(SyncOperations):
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
+        """As `Client.workflow_call`."""
         return self._runner.run(self._client.workflow_call(tpe, key, arg, idempotency_key, headers))
 
     @overload
@@ -229,6 +234,7 @@ class SyncClient(SyncOperations):
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Sent[Any]:
+        """As `Client.workflow_send`."""
         return self._runner.run(self._client.workflow_send(tpe, key, arg, send_delay, idempotency_key, headers))
 
     @overload
@@ -262,14 +268,17 @@ class SyncClient(SyncOperations):
         send_delay: timedelta | None = None,
         headers: dict[str, str] | None = None,
     ) -> Sent[Any]:
+        """As `Client.workflow_submit`."""
         return self._runner.run(self._client.workflow_submit(tpe, key, arg, send_delay=send_delay, headers=headers))
 
     def workflow_attach(self, tpe: Callable[[Any, Any], Awaitable[O]] | Callable[[Any], Awaitable[O]], key: str) -> O:
+        """As `Client.workflow_attach`."""
         return self._runner.run(self._client.workflow_attach(tpe, key))
 
     def workflow_output(
         self, tpe: Callable[[Any, Any], Awaitable[O]] | Callable[[Any], Awaitable[O]], key: str
     ) -> Output[O]:
+        """As `Client.workflow_output`."""
         return self._runner.run(self._client.workflow_output(tpe, key))
 
     def generic_call(
@@ -285,6 +294,7 @@ class SyncClient(SyncOperations):
         *,
         errors: Iterable[type[Exception]] = (),
     ) -> bytes:
+        """As `Client.generic_call`."""
         return self._runner.run(
             self._client.generic_call(
                 service, handler, arg, key, idempotency_key, headers, scope, limit_key, errors=errors
@@ -305,6 +315,7 @@ class SyncClient(SyncOperations):
         *,
         errors: Iterable[type[Exception]] = (),
     ) -> Sent[bytes]:
+        """As `Client.generic_send`."""
         return self._runner.run(
             self._client.generic_send(
                 service, handler, arg, key, send_delay, idempotency_key, headers, scope, limit_key, errors=errors
@@ -327,6 +338,7 @@ class SyncClient(SyncOperations):
         *,
         errors: Iterable[type[Exception]] = (),
     ) -> Any:
+        """As `Client.attach`."""
         return self._runner.run(cast(Any, self._client).attach(invocation, type_hint, errors=errors))
 
     @overload
@@ -345,6 +357,7 @@ class SyncClient(SyncOperations):
         *,
         errors: Iterable[type[Exception]] = (),
     ) -> Output[Any]:
+        """As `Client.output`."""
         return self._runner.run(cast(Any, self._client).output(invocation, type_hint, errors=errors))
 
     def attach_idempotent(
@@ -353,18 +366,23 @@ class SyncClient(SyncOperations):
         idempotency_key: str,
         key: str | None = None,
     ) -> O:
+        """As `Client.attach_idempotent`."""
         return self._runner.run(self._client.attach_idempotent(tpe, idempotency_key, key))
 
     def resolve_awakeable(self, awakeable_id: str, value: Any = None, serde: Serde[Any] = DEFAULT_SERDE) -> None:
+        """As `Client.resolve_awakeable`."""
         return self._runner.run(self._client.resolve_awakeable(awakeable_id, value, serde))
 
     def reject_awakeable(self, awakeable_id: str, message: str, code: int = 500) -> None:
+        """As `Client.reject_awakeable`."""
         return self._runner.run(self._client.reject_awakeable(awakeable_id, message, code))
 
     def resolve_signal(
         self, invocation_id: str, name: str, value: Any = None, serde: Serde[Any] = DEFAULT_SERDE
     ) -> None:
+        """As `Client.resolve_signal`."""
         return self._runner.run(self._client.resolve_signal(invocation_id, name, value, serde))
 
     def reject_signal(self, invocation_id: str, name: str, message: str, code: int = 500) -> None:
+        """As `Client.reject_signal`."""
         return self._runner.run(self._client.reject_signal(invocation_id, name, message, code))

@@ -111,6 +111,7 @@ class App:
 
     @property
     def identity(self) -> str:
+        """Digest of the handlers' code, the Python minor and the loop's version: another one may not replay what this wrote."""
         if self._identity is None:
             self._identity = identity_of(
                 handler for service in self._services.values() for handler in service.handlers.values()
@@ -119,6 +120,7 @@ class App:
 
     @property
     def codec(self) -> Codec | None:
+        """The hook between values and what is stored, if there is one."""
         return self._codec
 
     def registered(self) -> list[Registry]:
@@ -126,9 +128,11 @@ class App:
         return list(self._services.values())
 
     def services(self) -> Sequence[ServiceSpec]:
+        """As engines see them."""
         return [service.spec(self._policies[name]) for name, service in self._services.items()]
 
     def validate_input(self, handler: HandlerSpec, target: Target, content_type: str | None, body: bytes) -> None:
+        """Refuse a body that its handler cannot read. Errors: InputRejected, which names the field."""
         registered = self._handler(target)
         payloads = registered.payloads
         if not payloads.takes_input:
@@ -142,6 +146,7 @@ class App:
             raise InputRejected("the body is empty, and the handler needs an input")
 
     def begin(self, driver: Driver, start: AttemptStart) -> Attempt:
+        """Make an attempt. Errors: KeyError when there is no such handler."""
         return Attempt(driver, start, self._handler(start.target), self._codec, self._dev_watch())
 
     def _handler(self, target: Target) -> Handler:

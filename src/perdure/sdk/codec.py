@@ -20,10 +20,12 @@ class JournalValueCodec(abc.ABC):
     """
 
     @abc.abstractmethod
-    def encode(self, buf: bytes) -> bytes: ...
+    def encode(self, buf: bytes) -> bytes:
+        """What is stored for this value. Deterministic where a value is compared on replay: the body of a call."""
 
     @abc.abstractmethod
-    async def decode(self, buf: bytes) -> bytes: ...
+    async def decode(self, buf: bytes) -> bytes:
+        """The value that was encoded. What it raises fails the attempt, which is retried."""
 
 
 JournalValueCodecProvider: TypeAlias = Callable[[], Awaitable[JournalValueCodec]]

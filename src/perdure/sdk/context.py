@@ -7,13 +7,14 @@ operation is issued when it is called, in source order, and returns a future (or
 from __future__ import annotations
 
 import abc
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 from uuid import UUID
 
+from perdure.sdk.durable_promise import DurablePromise as DurablePromise
 from perdure.sdk.futures import DurableCallFuture, DurableFuture, DurableSleepFuture, SendHandle
 from perdure.sdk.scoped import ScopedContext
 from perdure.sdk.serde import DEFAULT_SERDE, Serde
@@ -54,7 +55,8 @@ class Context(abc.ABC):
     __slots__ = ()
 
     @abc.abstractmethod
-    def request(self) -> Request: ...
+    def request(self) -> Request:
+        """What called the handler: its id, headers and body."""
 
     @abc.abstractmethod
     def random(self) -> Random:
@@ -214,7 +216,8 @@ class Context(abc.ABC):
         arg: Any = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> DurableCallFuture[Any]: ...
+    ) -> DurableCallFuture[Any]:
+        """Call a handler of the virtual object with this key and wait for its result."""
 
     @abc.abstractmethod
     def object_send(
@@ -225,7 +228,8 @@ class Context(abc.ABC):
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> SendHandle: ...
+    ) -> SendHandle:
+        """Have a handler of the virtual object with this key run, now or after a delay, without waiting for it."""
 
     @overload
     def workflow_call(
@@ -255,7 +259,9 @@ class Context(abc.ABC):
         arg: Any = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> DurableCallFuture[Any]: ...
+    ) -> DurableCallFuture[Any]:
+        """Run a workflow and wait for its result (409 for a key that has run already), or call one of its other
+        handlers."""
 
     @abc.abstractmethod
     def workflow_send(
@@ -266,7 +272,8 @@ class Context(abc.ABC):
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> SendHandle: ...
+    ) -> SendHandle:
+        """Start a workflow, or send to one of its other handlers. A second run of a key changes nothing."""
 
     @abc.abstractmethod
     def generic_call(
@@ -296,7 +303,8 @@ class Context(abc.ABC):
         headers: dict[str, str] | None = None,
         scope: str | None = None,
         limit_key: str | None = None,
-    ) -> SendHandle: ...
+    ) -> SendHandle:
+        """Have a handler run by its name, bytes in, now or after a delay."""
 
     @abc.abstractmethod
     def awakeable(
@@ -314,20 +322,24 @@ class Context(abc.ABC):
         """
 
     @abc.abstractmethod
-    def resolve_awakeable(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE) -> None: ...
+    def resolve_awakeable(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE) -> None:
+        """Complete an awakeable, of any invocation. The first to complete one wins. Errors: TerminalError (400) for no id."""
 
     @abc.abstractmethod
-    def reject_awakeable(self, name: str, failure_message: str, failure_code: int = 500) -> None: ...
+    def reject_awakeable(self, name: str, failure_message: str, failure_code: int = 500) -> None:
+        """Have whoever waits for an awakeable fail with a TerminalError. Errors: as `resolve_awakeable`."""
 
     @abc.abstractmethod
     def signal(self, name: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None) -> DurableFuture[T]:
         """The next signal of this name that is sent to this invocation."""
 
     @abc.abstractmethod
-    def resolve_signal(self, invocation_id: str, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE) -> None: ...
+    def resolve_signal(self, invocation_id: str, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE) -> None:
+        """Send an invocation the next signal of this name. One that has ended ignores it."""
 
     @abc.abstractmethod
-    def reject_signal(self, invocation_id: str, name: str, failure_message: str, failure_code: int = 500) -> None: ...
+    def reject_signal(self, invocation_id: str, name: str, failure_message: str, failure_code: int = 500) -> None:
+        """Have the wait for the next signal of this name fail with a TerminalError."""
 
     @abc.abstractmethod
     def scope(self, scope: str) -> ScopedContext:
@@ -397,7 +409,8 @@ class _ReadsState(Context):
         """The value of a key of the state; `default` when there is none."""
 
     @abc.abstractmethod
-    def state_keys(self, entry_name: str | None = None) -> DurableFuture[list[str]]: ...
+    def state_keys(self, entry_name: str | None = None) -> DurableFuture[list[str]]:
+        """The names of all values of the state, sorted."""
 
 
 class KeyValueStore(abc.ABC):
@@ -406,13 +419,16 @@ class KeyValueStore(abc.ABC):
     __slots__ = ()
 
     @abc.abstractmethod
-    def set(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE, entry_name: str | None = None) -> None: ...
+    def set(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE, entry_name: str | None = None) -> None:
+        """Write a value; JSON unless `serde` says otherwise. Not durable before what is awaited next."""
 
     @abc.abstractmethod
-    def clear(self, name: str, entry_name: str | None = None) -> None: ...
+    def clear(self, name: str, entry_name: str | None = None) -> None:
+        """Remove a value."""
 
     @abc.abstractmethod
-    def clear_all(self, entry_name: str | None = None) -> None: ...
+    def clear_all(self, entry_name: str | None = None) -> None:
+        """Remove all values."""
 
 
 class ObjectSharedContext(_ReadsState):
@@ -427,39 +443,14 @@ class ObjectContext(_ReadsState, KeyValueStore):
     __slots__ = ()
 
 
-class DurablePromise(abc.ABC, Generic[T]):
-    """A named value of a workflow, set once, awaited by any of its handlers."""
-
-    __slots__ = ("name", "serde")
-
-    def __init__(self, name: str, serde: Serde[T] = DEFAULT_SERDE) -> None:
-        self.name = name
-        self.serde = serde
-
-    @abc.abstractmethod
-    def resolve(self, value: T) -> DurableFuture[None]: ...
-
-    @abc.abstractmethod
-    def reject(self, message: str, code: int = 500) -> DurableFuture[None]: ...
-
-    @abc.abstractmethod
-    def peek(self) -> DurableFuture[T | None]:
-        """The value if there is one already."""
-
-    @abc.abstractmethod
-    def value(self) -> DurableFuture[T]: ...
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self.value().__await__()
-
-
 class _HasPromises(abc.ABC):
     __slots__ = ()
 
     @abc.abstractmethod
     def promise(
         self, name: str, serde: Serde[T] = DEFAULT_SERDE, type_hint: type[T] | None = None
-    ) -> DurablePromise[T]: ...
+    ) -> DurablePromise[T]:
+        """The durable promise of this name. JSON of `type_hint`, unless `serde` says otherwise."""
 
 
 class WorkflowContext(ObjectContext, _HasPromises):

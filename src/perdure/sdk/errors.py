@@ -35,6 +35,7 @@ class RetryableError(Exception):
 
     @property
     def retry_after_ms(self) -> int | None:
+        """`retry_after` in milliseconds."""
         return None if self.retry_after is None else max(0, self.retry_after // timedelta(milliseconds=1))
 
 

@@ -89,6 +89,7 @@ class DurableFuture(asyncio.Future[T]):
         return True
 
     def cancel(self, msg: Any | None = None) -> bool:
+        """Give up waiting, without any durable effect: what was asked for goes on."""
         if not super().cancel(msg):
             return False
         self.attempt.abandoned(self.completion_id)
@@ -196,6 +197,7 @@ class DurableCallFuture(DurableResultFuture[T]):
         super().resolve(result)
 
     async def invocation_id(self) -> str:
+        """The id of the called invocation, once it is known; its result may take longer."""
         return await self.callee.text()
 
     async def cancel_invocation(self) -> None:
@@ -212,9 +214,11 @@ class SendHandle:
         self._callee = callee
 
     async def invocation_id(self) -> str:
+        """The id of the invocation that was sent, once it is known."""
         return await self._callee.text()
 
     async def cancel_invocation(self) -> None:
+        """Ask the invocation to end."""
         self._callee.attempt.cancel_invocation(await self._callee.text())
 
 

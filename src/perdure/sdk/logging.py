@@ -11,6 +11,7 @@ class RestateLoggingFilter(logging.Filter):
     """Drops the records that a handler's body writes while it is being replayed."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """False for what was logged the first time already."""
         if not super().filter(record):
             return False
         context = current_context()

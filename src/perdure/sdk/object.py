@@ -18,7 +18,8 @@ _KINDS = {"exclusive": HandlerKind.EXCLUSIVE, "shared": HandlerKind.SHARED}
 
 
 class VirtualObject(Registry):
-    """A set of handlers that share the state of their key."""
+    """A set of handlers that share the state of their key. Settings and errors: as of `Service`; with `enable_lazy_state`
+    the state is read when it is asked for, instead of being loaded for each attempt."""
 
     kind = ServiceKind.VIRTUAL_OBJECT
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from perdure.model.journal import Command, CompletePromise, Failure, GetPromise, PeekPromise
 from perdure.sdk.attempt import Attempt
-from perdure.sdk.context import DurablePromise
+from perdure.sdk.durable_promise import DurablePromise
 from perdure.sdk.futures import DurableFuture
 from perdure.sdk.serde import Serde
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Promise(DurablePromise[T]):
-    """See `context.DurablePromise`."""
+    """See `durable_promise.DurablePromise`."""
 
     __slots__ = ("_attempt",)
 

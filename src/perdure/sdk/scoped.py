@@ -28,7 +28,8 @@ class ScopedContext(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> DurableCallFuture[Any]: ...
+    ) -> DurableCallFuture[Any]:
+        """As `Context.service_call`, in the scope."""
 
     @abc.abstractmethod
     def service_send(
@@ -39,7 +40,8 @@ class ScopedContext(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> SendHandle: ...
+    ) -> SendHandle:
+        """As `Context.service_send`, in the scope."""
 
     @abc.abstractmethod
     def object_call(
@@ -50,7 +52,8 @@ class ScopedContext(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> DurableCallFuture[Any]: ...
+    ) -> DurableCallFuture[Any]:
+        """As `Context.object_call`, in the scope."""
 
     @abc.abstractmethod
     def object_send(
@@ -62,7 +65,8 @@ class ScopedContext(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> SendHandle: ...
+    ) -> SendHandle:
+        """As `Context.object_send`, in the scope."""
 
     @abc.abstractmethod
     def workflow_call(
@@ -73,7 +77,8 @@ class ScopedContext(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> DurableCallFuture[Any]: ...
+    ) -> DurableCallFuture[Any]:
+        """As `Context.workflow_call`, in the scope."""
 
     @abc.abstractmethod
     def workflow_send(
@@ -85,4 +90,5 @@ class ScopedContext(abc.ABC):
         limit_key: str | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
-    ) -> SendHandle: ...
+    ) -> SendHandle:
+        """As `Context.workflow_send`, in the scope."""

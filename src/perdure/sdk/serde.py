@@ -28,10 +28,12 @@ class Serde(abc.ABC, Generic[T]):
     """Turns values into bytes and back."""
 
     @abc.abstractmethod
-    def deserialize(self, buf: bytes) -> T | None: ...
+    def deserialize(self, buf: bytes) -> T | None:
+        """The value. What it raises is a 400 for the input of a request, and fails the attempt anywhere else."""
 
     @abc.abstractmethod
-    def serialize(self, obj: T | None) -> bytes: ...
+    def serialize(self, obj: T | None) -> bytes:
+        """Its bytes; the same for the same value, because what a handler calls with is compared on replay."""
 
 
 class BytesSerde(Serde[bytes]):

@@ -50,6 +50,7 @@ class Registry:
 
     @property
     def name(self) -> str:
+        """The name by which it is called."""
         return self.service_tag.name
 
     def spec(self, app: Policies = NOTHING_CHOSEN) -> ServiceSpec:
@@ -99,7 +100,10 @@ class Registry:
 
 
 class Service(Registry):
-    """A set of handlers that keep nothing between calls and run in any number at once."""
+    """A set of handlers that keep nothing between calls and run in any number at once.
+
+    The settings hold for each handler that does not say otherwise (docs/policies.md). Errors: RegistrationError (PD0407).
+    """
 
     kind = ServiceKind.SERVICE
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from perdure.model.driver import Capability
 from perdure.model.ids import format_awakeable_id, parse_awakeable_id
 from perdure.model.journal import CompleteAwakeable, Failure, SendSignal
-from perdure.sdk.context import DurablePromise
+from perdure.sdk.durable_promise import DurablePromise
 from perdure.sdk.errors import CapabilityError, TerminalError
 from perdure.sdk.futures import DurableFuture
 from perdure.sdk.invocation_ids import raw_invocation_id

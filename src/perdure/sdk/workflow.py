@@ -17,7 +17,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Workflow(Registry):
-    """A `main` handler that runs at most once per key, with state and durable promises, and shared handlers beside it."""
+    """A `main` handler that runs at most once per key, with state and durable promises, and shared handlers beside it.
+
+    Settings and errors: as of `VirtualObject`.
+    """
 
     kind = ServiceKind.WORKFLOW
 
