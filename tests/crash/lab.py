@@ -1,17 +1,18 @@
-"""The crash lab: a real server on a real disk, killed at random moments while callers work, and judged from outside.
+"""The crash lab: a real server on a real disk, killed again and again while callers work, and judged from outside.
 
-`python -m tests.crash.lab --cycles 1000` runs it alone and prints a report. The schedule of kills and the work come from one
-seed, which is printed; where exactly a kill lands is the machine's doing.
+`python -m tests.crash.lab --cycles 1000` runs it alone and prints a report. It kills at random, in recovery, in a checkpoint and
+while the process is stopped; then some more on a disk that is filled (as root, on a small file system of its own). The
+schedule of kills and the work come from one seed, which is printed; where exactly a kill lands is the machine's doing.
 
 What must hold in the end: every result that was acknowledged is still there and the same; no step ran again after its
-result was recorded; messages to one key ran in the order in which they were accepted, once each; every invocation ended.
+result was recorded; messages to one key ran in the order in which they were accepted, once each; every invocation ended;
+what callers saw of registers is linearizable.
 """
 
 from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import itertools
 import random
 import shutil
 import statistics
@@ -23,127 +24,47 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
-from perdure.testing.process import Answer, Caller, NoAnswer, ServerProcess
+from perdure.testing.process import NoAnswer, ServerProcess
 from perdure.testing.steps import RecordedResults, StepTrace, judge
+from tests.crash.faults import Faults, NoSmallDisk, SmallDisk, small_disk
+from tests.crash.workers import ACCOUNTS, Invocation, SharedHistory, Worker
 
 ROOT = Path(__file__).parents[2]
 CALLERS = 10
-ACCOUNTS = [f"account-{number}" for number in range(4)]
 PATIENCE_S = 120.0
-UPTIME_MAX_S = 0.7
-"""The longest that the server lives after it is ready."""
-IN_RECOVERY = 0.25
-"""Share of the kills that come before the server is ready."""
+SMALL_DISK_MB = 48
+SMALL_DISK_SETTINGS = {"segment_bytes": "4MiB", "layer_bytes_max": "4MiB"}
 
 
 @dataclass
 class Report:
     seed: int
     cycles: int = 0
-    killed_in_recovery: int = 0
+    killed: Counter[str] = field(default_factory=Counter)
+    """How often, by what had been done to the server."""
     seconds: float = 0.0
     acknowledged: int = 0
     by_kind: Counter[str] = field(default_factory=Counter)
     steps: int = 0
     steps_repeated: int = 0
+    register_calls: int = 0
+    registers: int = 0
     recovery_s: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.by_kind.items()))
+        killed = ", ".join(f"{count} {how}" for how, count in sorted(self.killed.items()))
         return [
-            f"seed {self.seed}: {self.cycles} kills in {self.seconds:.0f} s, {self.killed_in_recovery} of them in recovery",
+            f"seed {self.seed}: {self.cycles} kills in {self.seconds:.0f} s ({killed})",
             f"acknowledged: {self.acknowledged} ({kinds})",
             f"steps: {self.steps}, of which {self.steps_repeated} again because their result was not recorded yet",
+            f"linearizable: {self.register_calls} calls of {self.registers} registers",
             f"time to recover: median {statistics.median(self.recovery_s):.2f} s, longest {max(self.recovery_s):.2f} s",
             f"faults: {len(self.faults)}",
             *(f"  {fault}" for fault in self.faults[:20]),
         ]
-
-
-@dataclass
-class Invocation:
-    """One that the server has acknowledged. `answer` None: accepted only."""
-
-    kind: str
-    id: str
-    answer: Answer | None
-
-
-class Worker:
-    """One caller that does one thing after another, and gives none up."""
-
-    def __init__(self, number: int, caller: Caller, rng: random.Random) -> None:
-        self.key = f"worker-{number}"
-        self.acknowledged: list[Invocation] = []
-        self.appended = 0
-        self.added: Counter[str] = Counter()
-        """Amount that this worker's calls have put on each account."""
-        self._caller = caller
-        self._rng = rng
-        self._requests = itertools.count()
-
-    def work(self, stop: threading.Event) -> None:
-        kinds = [self.call_steps, self.call_naps, self.call_add, self.place_order, self.send_append, self.send_later]
-        while not stop.is_set():
-            self._rng.choice([*kinds, self.ask_for_approval, self.repeat_a_call])()
-
-    def call_steps(self) -> None:
-        count = self._rng.randint(1, 8)
-        answer = self._call("steps", "/Steps/in_sequence", count)
-        expected = [f"{answer.invocation_id}.{position}" for position in range(count)]
-        assert answer.json() == expected, f"{answer} is not {expected}"
-
-    def call_naps(self) -> None:
-        naps_ms = [self._rng.randint(0, 60) for _ in range(self._rng.randint(1, 4))]
-        assert self._call("timers", "/Steps/with_naps", naps_ms).json() == len(naps_ms)
-
-    def call_add(self) -> None:
-        account = self._rng.choice(ACCOUNTS)
-        self._call("objects", f"/Ledger/{account}/add", 1)
-        self.added[account] += 1
-
-    def place_order(self) -> None:
-        accounts = self._rng.sample(ACCOUNTS, 3)
-        assert self._call("calls of calls", "/Orders/place", accounts).json() == len(accounts) + 1
-        self.added.update(accounts)
-
-    def send_append(self) -> None:
-        """In order: the next number is sent when the last one is acknowledged."""
-        self._send("sends", f"/Ledger/{self.key}/append", self.appended)
-        self.appended += 1
-
-    def send_later(self) -> None:
-        self._send("delayed sends", "/Steps/in_sequence", 2, f"?delay={self._rng.randint(1, 1500)}ms")
-
-    def ask_for_approval(self) -> None:
-        """The answer comes from the approver, which reads the trace."""
-        self._send("awakeables", "/Steps/approved", "really")
-
-    def repeat_a_call(self) -> None:
-        """The same idempotency key again gives the same invocation and the same answer."""
-        key = f"{self.key}-again-{next(self._requests)}"
-        first = self._request("POST", "/Steps/in_sequence", 1, key)
-        second = self._request("POST", "/Steps/in_sequence", 1, key)
-        assert (first.invocation_id, first.body) == (second.invocation_id, second.body), f"{first} is not {second}"
-        self.acknowledged.append(Invocation("idempotency keys", first.invocation_id, first))
-
-    def _call(self, kind: str, path: str, argument: object) -> Answer:
-        answer = self._request("POST", path, argument, f"{self.key}-{next(self._requests)}")
-        assert answer.status == 200, f"{path}: {answer}"
-        self.acknowledged.append(Invocation(kind, answer.invocation_id, answer))
-        return answer
-
-    def _send(self, kind: str, path: str, argument: object, query: str = "") -> None:
-        answer = self._request("POST", f"{path}/send{query}", argument, f"{self.key}-{next(self._requests)}")
-        assert answer.status == 202, f"{path}: {answer}"
-        invocation_id = cast("dict[str, str]", answer.json())["invocationId"]
-        self.acknowledged.append(Invocation(kind, invocation_id, None))
-
-    def _request(self, method: str, path: str, argument: object, key: str) -> Answer:
-        return self._caller.until_answered(method, path, argument, {"idempotency-key": key})
 
 
 class Lab:
@@ -154,11 +75,15 @@ class Lab:
         cycles: int,
         settings: Mapping[str, object] | None = None,
         patience_s: float = PATIENCE_S,
+        disk: SmallDisk | None = None,
     ) -> None:
+        """`disk`: where the data lies, to be filled now and then; None: in `directory`, on a disk with room."""
+        directory.mkdir(parents=True, exist_ok=True)
         self.report = Report(seed)
         self._cycles = cycles
         self._rng = random.Random(seed)
-        self._data = directory / "data"
+        self._disk = disk
+        self._data = (directory if disk is None else disk.path) / "data"
         self._trace = StepTrace(directory / "trace.txt")
         self._server = ServerProcess(
             ["tests.crash.workload:app"],
@@ -167,10 +92,15 @@ class Lab:
             environment={"CRASH_TRACE": str(self._trace.path)},
             settings={"retry_initial_interval": "50ms", "partitions": 2, **(settings or {})},
         )
+        self._server.output = directory / "server.output"
         self._recorded = RecordedResults(self._data / "log")
         caller = self._server.ingress(timeout_s=patience_s)
         self._caller = caller
-        self._workers = [Worker(number, caller, random.Random(f"{seed}-{number}")) for number in range(CALLERS)]
+        self._history = SharedHistory()
+        self._workers = [
+            Worker(number, caller, random.Random(f"{seed}-{number}"), self._history) for number in range(CALLERS)
+        ]
+        self._faults = Faults(self._server, self._data, self._rng)
         self._approved: set[str] = set()
         self._stop = threading.Event()
 
@@ -204,19 +134,22 @@ class Lab:
                 done.result()
 
     def _one_cycle(self) -> None:
-        """Let it run for a while, kill it, start it again; some are killed before they are ready."""
-        in_recovery = self._rng.random() < IN_RECOVERY
-        uptime_s = self._rng.uniform(0.0, UPTIME_MAX_S)
-        if in_recovery:
-            self.report.killed_in_recovery += 1
-        else:
-            self.report.recovery_s.append(self._server.wait_ready())
-        time.sleep(uptime_s)
-        self._server.check_alive()
-        self._server.kill()
+        """Let it run for a while, do something to it that ends in its death, and start it again."""
+        faults, disk = self._faults, self._disk
+        kinds = [
+            faults.kill,
+            faults.kill_before_ready,
+            faults.kill_in_recovery,
+            faults.kill_in_checkpoint,
+            faults.stop_and_go_on,
+        ]
+        what = self._rng.choice(kinds) if disk is None else lambda: faults.fill_disk(disk)
+        self.report.killed[what()] += 1
         self.report.cycles += 1
         self.while_down(self._data / "log")
         self._server.start()
+        if self._rng.random() < 0.5:
+            self.report.recovery_s.append(self._server.wait_ready())
 
     def while_down(self, log: Path) -> None:
         """Called after each kill, with the log as the dead process left it."""
@@ -248,6 +181,8 @@ class Lab:
         for worker in self._workers:
             self._check_order(worker)
         self._check_totals()
+        self.report.register_calls, self.report.registers = self._history.calls, self._history.registers
+        self.report.faults += [f"the history of {key} is not linearizable" for key in self._history.not_linearizable()]
         code = self._server.stop()
         if code != 0:
             self.report.faults.append(f"the server ended with {code} when asked to stop:\n{self._server.output_tail()}")
@@ -297,9 +232,18 @@ def main() -> int:
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="perdure-crash-"))
     print(f"seed {arguments.seed}, {arguments.cycles} kills, in {directory}", flush=True)
-    report = Lab(directory, arguments.seed, arguments.cycles).run()
-    print("\n".join(report.lines()))
-    if report.faults:
+    reports = [Lab(directory, arguments.seed, arguments.cycles).run()]
+    print("\n".join(reports[0].lines()), flush=True)
+    try:
+        with small_disk(directory / "small", SMALL_DISK_MB) as disk:
+            full = Lab(
+                directory / "full", arguments.seed, max(3, arguments.cycles // 25), SMALL_DISK_SETTINGS, disk=disk
+            )
+            reports.append(full.run())
+        print("\n".join(reports[1].lines()))
+    except NoSmallDisk as why:
+        print(f"a full disk: skipped, because this machine gives no small one ({why})")
+    if any(report.faults for report in reports):
         print(f"kept: {directory}")
         return 1
     shutil.rmtree(directory)

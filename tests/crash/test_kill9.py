@@ -26,7 +26,8 @@ def test_a_hundred_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert report.faults == []
     assert report.cycles == CYCLES
     assert min(report.by_kind[kind] for kind in KINDS) > 0, "every kind of work was part of it"
-    assert report.killed_in_recovery > 0
+    assert min(report.killed[how] for how in WAYS) > 0, "and every way to be killed"
+    assert report.register_calls > 100
 
 
 class LosesTheEndOfTheLog(Lab):
@@ -52,12 +53,14 @@ def test_the_lab_sees_what_a_lying_disk_loses(tmp_path: Path) -> None:
     assert lost and again
 
 
+WAYS = ("after a stop", "after the start", "at random", "in a checkpoint", "in recovery", "while stopped")
 KINDS = (
     "awakeables",
     "calls of calls",
     "delayed sends",
     "idempotency keys",
     "objects",
+    "registers",
     "sends",
     "steps",
     "timers",

@@ -7,6 +7,7 @@ Whoever wants to read much asks for a snapshot, which is a checkpoint of the pre
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,10 @@ from perdure.node.errors import NodeStopped
 from perdure.store.errors import CheckpointFailed
 from perdure.store.snapshot import Snapshot
 from perdure.store.store import Store
+
+_logger = logging.getLogger("perdure.node")
+_SPACE_RETRY_S = 1.0
+"""How often a full disk is tried again."""
 
 
 @dataclass(eq=False)
@@ -60,6 +65,8 @@ class Checkpoints:
         self._handle: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._wishes: list[_Wish] = []
+        self._closed = False
+        self._waits_for_space: asyncio.Future[None] | None = None
 
     def start(self) -> None:
         self._handle = self._loop.call_later(self._interval_s, self._tick)
@@ -83,6 +90,8 @@ class Checkpoints:
             await self.write()
 
     def close(self) -> None:
+        self._closed = True
+        _wake(self._waits_for_space)
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -102,7 +111,7 @@ class Checkpoints:
             wish.note = wish.take_note()
         try:
             await self._log.sync()
-            await asyncio.wrap_future(self._store.write_frozen())
+            await self._write_frozen()
         except BaseException:
             _refuse(wishes)
             raise
@@ -111,6 +120,26 @@ class Checkpoints:
         for wish in wishes:  # before the loop goes on: the next checkpoint is not written yet
             wish.grant(self._store)
         self._log.trim(lsn)
+
+    async def _write_frozen(self) -> None:
+        """For want of space it is tried again until there is some, or the node stops. Errors: CheckpointFailed."""
+        said = False
+        while True:
+            try:
+                await asyncio.wrap_future(self._store.write_frozen())
+            except CheckpointFailed as failed:
+                if not failed.no_space or self._closed:
+                    raise
+                if not said:
+                    _logger.error("no space for a checkpoint (%s): it is tried again until there is", failed.what)
+                said = True
+                self._waits_for_space = self._loop.create_future()
+                self._loop.call_later(_SPACE_RETRY_S, _wake, self._waits_for_space)
+                await self._waits_for_space
+            else:
+                if said:
+                    _logger.warning("there is space for checkpoints again")
+                return
 
     async def snapshot(self, take_note: Callable[[], object]) -> tuple[Snapshot, object]:
         """The tables as of now or a little later, with what `take_note` said at the very same LSN.
@@ -156,3 +185,8 @@ def _refuse(wishes: list[_Wish]) -> None:
     for wish in wishes:
         if not wish.done.done():
             wish.done.set_exception(NodeStopped("the node stops, or could not write its tables."))
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

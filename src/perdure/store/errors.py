@@ -30,9 +30,13 @@ class PartitionsDiffer(PerdureError):
 
 
 class CheckpointFailed(PerdureError):
-    """A layer could not be written. Fatal for the node; the log still has everything."""
+    """A layer could not be written; the log still has everything. `no_space`: it may be tried again, otherwise it is fatal."""
 
     code = "PD0205"
+
+    def __init__(self, what: str, next_step: str = "", *, no_space: bool = False) -> None:
+        super().__init__(what, next_step)
+        self.no_space = no_space
 
 
 class CheckpointUnderWay(PerdureError):

@@ -43,6 +43,7 @@ def write_checkpoint(connection: apsw.Connection, lsn: int, layers: Sequence[Lay
         raise CheckpointFailed(
             f"The checkpoint at LSN {lsn} could not be written: {type(error).__name__}: {error}.",
             "Free space or repair the disk, then start again: the log still has everything.",
+            no_space=isinstance(error, apsw.FullError),
         ) from error
     return lsn
 
