@@ -85,7 +85,9 @@ class Checkpoints:
         """Write what has been applied, completely. Errors: those of the store and the log."""
         self.close()
         if self._task is not None:
-            await asyncio.wait([self._task])
+            task = self._task
+            await asyncio.wait([task])
+            task.result()
         while self._applied_lsn() > self._written_lsn:
             await self.write()
 
