@@ -15,7 +15,7 @@ import pytest
 from perdure.testing.harness import test_harness
 from tests.components import require
 from tests.endpoint import services
-from tests.endpoint.restate_server import Endpoint, RestateServer
+from tests.endpoint.restate_server import RestateServer, Served
 
 APP = "tests.endpoint.services:app"
 
@@ -72,7 +72,15 @@ class Engine:
         return self.http.get(f"/restate/invocation/{invocation_id}/attach")
 
 
-@pytest.fixture(scope="module", params=["perdure", "bidi", "request_response"])
+SERVERS = {
+    "bidi": ("perdure", "endpoint", APP, "--port", "PORT"),
+    "request_response": ("perdure", "endpoint", APP, "--port", "PORT"),
+    "uvicorn": ("uvicorn", APP, "--port", "PORT", "--log-level", "warning"),
+    "lambda": ("tests.endpoint.lambda_bridge", "PORT"),
+}
+
+
+@pytest.fixture(scope="module", params=["perdure", *SERVERS])
 def engine(
     request: pytest.FixtureRequest, touch_directory: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
@@ -82,11 +90,11 @@ def engine(
         return
     restate: RestateServer = request.getfixturevalue("restate")
     output = tmp_path_factory.mktemp("endpoint") / "output"
-    endpoint = Endpoint(APP, output, {"PERDURE_TEST_DIR": str(touch_directory)})
-    endpoint.start()
+    served = Served(SERVERS[request.param], output, {"PERDURE_TEST_DIR": str(touch_directory)})
+    served.start()
     try:
-        endpoint.wait_ready()
-        restate.register(endpoint.url, http_1=request.param == "request_response")
+        served.wait_ready()
+        restate.register(served.url, http_1=request.param != "bidi")
         yield Engine(request.param, restate.ingress, restate.admin)
     finally:
-        endpoint.kill()
+        served.kill()

@@ -110,17 +110,24 @@ class RestateServer(Process):
         return rows
 
 
-class Endpoint(Process):
-    """`perdure endpoint`, on one port for all its starts."""
+class Served(Process):
+    """Handlers served by `python -m MODULE ...`, on one port (`PORT` in the command) for all its starts."""
 
-    def __init__(self, app: str, output: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], output: Path, environment: Mapping[str, str]) -> None:
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "perdure", "endpoint", app, "--port", str(port)]
-        super().__init__(command, output, environment)
+        arguments = [str(port) if part == "PORT" else part for part in command]
+        super().__init__([sys.executable, "-m", *arguments], output, environment)
 
     def wait_ready(self) -> None:
         wait_until(lambda: ask(f"{self.url}/health")[0] == 200, self.check_alive)
+
+
+class Endpoint(Served):
+    """`perdure endpoint`."""
+
+    def __init__(self, app: str, output: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(["perdure", "endpoint", app, "--port", "PORT"], output, environment)
 
 
 def ask(url: str, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:

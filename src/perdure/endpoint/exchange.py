@@ -95,6 +95,7 @@ class Exchange:
         finally:
             attempt.abort()
             reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
 
     def suspend(self) -> None:
         """The endpoint stops: let running steps finish, then leave; the invocation goes on elsewhere."""
