@@ -25,23 +25,23 @@ class LambdaFunction:
 
     def __init__(self, application: AsgiApp) -> None:
         self._application = application
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, event: MutableMapping[str, Any], context: object) -> dict[str, Any]:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-        return self._loop.run_until_complete(self._answer(event))
+        if self.loop is None:
+            self.loop = asyncio.new_event_loop()
+        return self.loop.run_until_complete(self._answer(event))
 
     async def _answer(self, event: MutableMapping[str, Any]) -> dict[str, Any]:
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         body = event.get("body") or ""
         data = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
         if "zstd" in headers.get("content-encoding", ""):
-            data = _zstd().decompress(data)
+            data = zstd().decompress(data)
         said = _Answer()
         await self._application(_scope(event, headers), _Request(data).receive, said.send)
         if len(said.body) > COMPRESS_FROM_BYTES and "zstd" in headers.get("accept-encoding", "") and zstd_available():
-            said.body = bytearray(_zstd().compress(bytes(said.body)))
+            said.body = bytearray(zstd().compress(bytes(said.body)))
             said.headers["content-encoding"] = "zstd"
         return {
             "statusCode": said.status,
@@ -103,13 +103,13 @@ def is_running_on_lambda() -> bool:
 def zstd_available() -> bool:
     """In the standard library from Python 3.14, before that in the package `backports.zstd`."""
     try:
-        _zstd()
+        zstd()
     except ModuleNotFoundError:
         return False
     return True
 
 
-def _zstd() -> Any:
+def zstd() -> Any:
     with contextlib.suppress(ModuleNotFoundError):
         return importlib.import_module("compression.zstd")
     return importlib.import_module("backports.zstd")
