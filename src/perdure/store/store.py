@@ -8,6 +8,7 @@ What was written last stays in memory as a cache while it is small; SQLite has i
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 from collections.abc import Callable
 
 import apsw
@@ -133,8 +134,10 @@ class Store:
         self._closed = True
         for spare in self._spare_readers:
             spare.close()
-        self._reader.close()
-        self._writer.close()
+        for connection in (self._reader, self._writer):
+            # The last one moves the WAL into the file. When the disk does not let it, the WAL stays, and so does the log.
+            with contextlib.suppress(apsw.Error):
+                connection.close()
 
     # --- for those who read much --------------------------------------------------------------------------------------------
 
