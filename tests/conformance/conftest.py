@@ -9,10 +9,10 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,12 @@ class World:
             meanwhile()
             return answer.result()
 
+    def register(self, services: Services, **options: Any) -> dict[str, Any]:
+        answer = self.admin.post("/deployments", json={"uri": services.url, **options})
+        assert answer.status_code in (200, 201), answer.text
+        described: dict[str, Any] = answer.json()
+        return described
+
     def patch(self, path: str, **parameters: Any) -> httpx.Response:
         return self.admin.patch(path, params=parameters)
 
@@ -109,15 +115,22 @@ class World:
 class Services:
     """A process of services, on one port for all its starts."""
 
-    def __init__(self, language: str, output: Path) -> None:
+    def __init__(self, language: str, directory: Path, version: str = "v1") -> None:
         self.language = language
-        self.output = output
+        self.output = directory / f"services-{version}.output"
+        self.effects_path = directory / "effects"
+        self.version = version
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        environment = {
+            **os.environ,
+            "CONFORMANCE_EFFECTS": str(self.effects_path),
+            "CONFORMANCE_VERSION": self.version,
+        }
         with self.output.open("ab") as output:
             if self.language == "python":
                 command = [sys.executable, str(HERE / "services.py"), str(self.listener.fileno())]
@@ -125,13 +138,19 @@ class Services:
             else:
                 self.listener.close()  # Node takes no descriptor of ours
                 command = [str(require("node")), str(HERE / "services.mjs"), str(self.port)]
-                options = {"env": {**os.environ, "NODE_MODULES": str(require("node_modules"))}}
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, **options)
+                environment["NODE_MODULES"] = str(require("node_modules"))
+                options = {}
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, **options
+            )
 
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+    def effects(self) -> list[str]:
+        return self.effects_path.read_text().splitlines() if self.effects_path.exists() else []
 
     def listens(self) -> bool:
         assert self.process is not None
@@ -156,7 +175,28 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         end()
 
 
+@dataclass
+class Own:
+    """A server and services of one test alone, to be killed."""
+
+    world: World
+    server: RestateServer | ServerProcess
+    services: Services
+
+
+@pytest.fixture(params=WORLDS)
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Own]:
+    ends: list[Callable[[], object]] = []
+    yield start_own(request.param, tmp_path, ends)
+    for end in reversed(ends):
+        end()
+
+
 def start(name: str, directory: Path, ends: list[Callable[[], object]]) -> World:
+    return start_own(name, directory, ends).world
+
+
+def start_own(name: str, directory: Path, ends: list[Callable[[], object]]) -> Own:
     kind, language = name.split("-")
     if language == "typescript":
         require("node_modules")
@@ -167,17 +207,16 @@ def start(name: str, directory: Path, ends: list[Callable[[], object]]) -> World
     else:
         server = ServerProcess([], directory / "data")
         ingress, admin = f"http://127.0.0.1:{server.ingress_port}", f"http://127.0.0.1:{server.admin_port}"
-    services = Services(language, directory / "services.output")
+    services = Services(language, directory)
     for process in (server, services):
         process.start()
         ends.append(process.kill)
     server.wait_ready()
     wait_until(services.listens)
     world = World(name, ingress, admin)
-    answer = world.admin.post("/deployments", json={"uri": services.url})
-    assert answer.status_code == 201, answer.text
+    world.register(services)
     world.until(lambda: world.call("/Util/echo", 1).status_code == 200)
-    return world
+    return Own(world, server, services)
 
 
 @pytest.fixture(params=WORLDS)
@@ -188,9 +227,3 @@ def world(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> Wor
 @pytest.fixture
 def key() -> str:
     return f"k{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def patience() -> Callable[[float], float]:
-    """The monotonic time a while from now."""
-    return lambda seconds: time.monotonic() + seconds

@@ -2,6 +2,7 @@
 //
 //     node services.mjs PORT
 
+import { appendFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
@@ -9,6 +10,8 @@ const require = createRequire(pathToFileURL(`${process.env.NODE_MODULES}/x.js`))
 const restate = require("@restatedev/restate-sdk");
 const { TerminalError, RestatePromise } = restate;
 
+const VERSION = process.env.CONFORMANCE_VERSION ?? "v1";
+const tell = (what) => appendFileSync(process.env.CONFORMANCE_EFFECTS, `${what}\n`);
 const tries = new Map(); // how often something ran in this process, by name
 const tried = (name) => {
   tries.set(name, (tries.get(name) ?? 0) + 1);
@@ -31,6 +34,26 @@ const util = restate.service({
   name: "Util",
   handlers: {
     echo: async (ctx, value) => value,
+    version: async () => VERSION,
+    version_after: async (ctx, key) => {
+      const before = await ctx.run("version", async () => VERSION);
+      const { id, promise } = ctx.awakeable();
+      hold(ctx, key, id);
+      await promise;
+      return `${before} ${VERSION}`;
+    },
+    slow_step: async (ctx, how) => {
+      const first = await ctx.run("slow", async () => {
+        tell(`${how.name} begins`);
+        await new Promise((resolve) => setTimeout(resolve, how.ms));
+        return VERSION;
+      });
+      const after = await ctx.run("after", async () => {
+        tell(`${how.name} after`);
+        return "done";
+      });
+      return `${first} ${after}`;
+    },
     raw: restate.handlers.handler(
       { accept: "*/*", input: restate.serde.binary, output: restate.serde.binary },
       async (ctx, value) => value,

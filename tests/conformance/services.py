@@ -8,6 +8,7 @@ FD is a listening socket. The two files offer the same services, handlers and an
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections import Counter
 from datetime import timedelta
@@ -30,6 +31,7 @@ holder = restate.VirtualObject("Holder")
 blocker = restate.VirtualObject("Blocker")
 flow = restate.Workflow("Flow")
 
+VERSION = os.environ.get("CONFORMANCE_VERSION", "v1")
 tries: Counter[str] = Counter()
 """How often something ran in this process, by name."""
 
@@ -44,6 +46,44 @@ def ms(millis: int) -> timedelta:
 @util.handler()
 async def echo(ctx: Context, value: Any) -> Any:
     return value
+
+
+@util.handler()
+async def version(ctx: Context) -> str:
+    return VERSION
+
+
+@util.handler()
+async def version_after(ctx: Context, key: str) -> str:
+    """Of the code that goes on behind the wait, and of the code before it."""
+    before = await ctx.run_typed("version", lambda: VERSION, RunOptions())
+    name, value = ctx.awakeable(type_hint=Any)
+    ctx.object_send(hold, key, name)
+    await value
+    return f"{before} {VERSION}"
+
+
+@util.handler()
+async def slow_step(ctx: Context, how: dict[str, Any]) -> str:
+    """A step of `ms`, written down when it begins; then one that counts."""
+
+    async def body() -> str:
+        tell(f"{how['name']} begins")
+        await asyncio.sleep(how["ms"] / 1000)
+        return VERSION
+
+    async def after() -> str:
+        tell(f"{how['name']} after")
+        return "done"
+
+    first = await ctx.run_typed("slow", body, RunOptions())
+    return f"{first} {await ctx.run_typed('after', after, RunOptions())}"
+
+
+def tell(what: str) -> None:
+    """A line in the file that the tests read; it is there even when this process is killed next."""
+    with open(os.environ["CONFORMANCE_EFFECTS"], "a") as file:
+        file.write(f"{what}\n")
 
 
 @util.handler(
