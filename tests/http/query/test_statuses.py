@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from perdure.store.rows import Status
+
+pytestmark = pytest.mark.slow
 
 
 async def test_each_status_is_found(world: Any) -> None:

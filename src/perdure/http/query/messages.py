@@ -1,7 +1,8 @@
 """What the node and the process that runs a query say to each other, and how that goes through a pipe.
 
-The node asks `Ask`. The worker answers `Answer` or `Refused`, or says what it `Needs` of the tables: then the node sends
-`Facts`, `Rows` for each need, as they are stored, and `End`, and the worker answers. A frame is a length and one message.
+The worker says that it is `Ready`. The node asks `Ask`. The worker answers `Answer` or `Refused`, or says what it `Needs`
+of the tables: then the node sends `Facts`, `Rows` for each need, as they are stored, and `End`, and the worker answers.
+A frame is a length and one message.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ Kind: TypeAlias = Literal[
 
 class _Message(msgspec.Struct, array_like=True, gc=False, tag=True):
     pass
+
+
+class Ready(_Message):
+    """The process has started."""
 
 
 class Ask(_Message):
@@ -110,7 +115,7 @@ class Refused(_Message):
 
 
 ToWorker: TypeAlias = Ask | Facts | Rows | End
-FromWorker: TypeAlias = Needs | Answer | Refused
+FromWorker: TypeAlias = Ready | Needs | Answer | Refused
 
 _LENGTH = struct.Struct(">I")
 _encode = msgspec.msgpack.Encoder().encode

@@ -25,6 +25,8 @@ from perdure.node.engine import Engine
 from perdure.store.snapshot import Snapshot
 
 T = TypeVar("T")
+START_WITHIN_S = 60.0
+"""For the process of a query: it loads some 200 MB of libraries."""
 
 
 @lru_cache(maxsize=1)
@@ -84,6 +86,8 @@ class Queries:
     async def _run(self, slot: _Slot, asked: m.Ask) -> m.Answer:
         slot.wake()
         try:
+            async with asyncio.timeout(START_WITHIN_S):
+                await self._off_the_loop(slot, slot.worker.start)
             async with asyncio.timeout(self.limits.seconds_max):
                 reply = await self._off_the_loop(slot, lambda: slot.worker.ask(asked))
                 if isinstance(reply, m.Needs):

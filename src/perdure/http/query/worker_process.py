@@ -15,7 +15,7 @@ class WorkerGone(Exception):
 
 
 class WorkerProcess:
-    """Started by its first query; dies with this process, because its pipe closes then."""
+    """Dies with this process, because its pipe closes then."""
 
     def __init__(self, memory_bytes_max: int) -> None:
         self._memory_bytes_max = memory_bytes_max
@@ -25,15 +25,20 @@ class WorkerProcess:
     def running(self) -> bool:
         return self._process is not None
 
+    def start(self) -> None:
+        """Unless it runs. Errors: WorkerGone."""
+        if self._process is not None:
+            return
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "perdure.http.query.worker", str(self._memory_bytes_max)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the server alone, which then ends this
+        )
+        assert isinstance(self._exchange(iter(())), m.Ready)
+
     def ask(self, asked: m.Ask) -> m.FromWorker:
         """Errors: WorkerGone."""
-        if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "perdure.http.query.worker", str(self._memory_bytes_max)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for the server alone, which then ends this
-            )
         return self._exchange(iter((asked,)))
 
     def feed(self, facts: m.Facts, rows: Iterator[m.Rows]) -> m.FromWorker:

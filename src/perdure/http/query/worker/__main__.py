@@ -19,6 +19,7 @@ def main() -> None:
     from perdure.http.query.worker.session import Session
 
     session = Session(memory_bytes_max // 2)
+    m.send(pipe_out, m.Ready())
     while True:
         try:
             asked = m.receive_from_node(pipe_in)
