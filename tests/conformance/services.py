@@ -12,6 +12,7 @@ import os
 import sys
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import restate
@@ -82,7 +83,7 @@ async def slow_step(ctx: Context, how: dict[str, Any]) -> str:
 
 def tell(what: str) -> None:
     """A line in the file that the tests read; it is there even when this process is killed next."""
-    with open(os.environ["CONFORMANCE_EFFECTS"], "a") as file:
+    with Path(os.environ["CONFORMANCE_EFFECTS"]).open("a") as file:
         file.write(f"{what}\n")
 
 

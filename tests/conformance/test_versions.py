@@ -40,11 +40,11 @@ def test_two_versions(own: Own, second: Services, key: str) -> None:
         "select count(1) as n from sys_invocation_status "
         f"where pinned_deployment_id = '{first['id']}' and status != 'completed'"
     )
-    assert world.sql(pinned) == [{"n": 1}]
+    world.until(lambda: world.sql(pinned) == [{"n": 1}])
 
     assert world.call(f"/restate/awakeables/{name}/resolve", 1).status_code == 202
     assert world.attach(waiting).json() == "v1 v1"
-    assert world.sql(pinned) == [{"n": 0}]
+    world.until(lambda: world.sql(pinned) == [{"n": 0}])
 
 
 def test_the_same_address_again(own: Own) -> None:
