@@ -36,7 +36,6 @@ async def goes_on(world: Any) -> None:
     [
         b"nonsense\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /Echo/say HTTP/9.9\r\n\r\n",
         b"GET /Echo/say\r\n\r\n",
         b"GET  HTTP/1.1\r\n\r\n",

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: uvicorn's httptools protocol, with what it leaves open closed.
+"""One connection: uvicorn's httptools protocol for HTTP/1.1, with what it leaves open closed; HTTP/2 goes to `h2.py`.
 
 What always holds: whatever is not HTTP is answered with a JSON 400 and the connection is closed; a head is bounded (431),
 and so is what is read of a body that nobody wants any more; a reply that is under way is never mixed with another.
@@ -7,7 +7,7 @@ and so is what is read of a body that nobody wants any more; a reply that is und
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import msgspec
@@ -17,7 +17,7 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from perdure.http.asgi import Direct
+from perdure.http.asgi import App, Direct
 from perdure.http.direct import BODY_BYTES_MAX as DIRECT_BODY_BYTES_MAX
 from perdure.http.direct import Exchange, State
 from perdure.model.limits import BODY_BYTES_MAX, KIB
@@ -35,6 +35,8 @@ for _status in range(600, 1000):
 
 
 _VERSIONS = ("1.1", "1.0")
+_H2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""The first bytes of a client that speaks HTTP/2 without having asked; no request of HTTP/1.1 begins so."""
 _LENGTH_DIGITS_MAX = 8
 
 
@@ -53,6 +55,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
         self.access_log = False
         self.url = b""
+        self._first: bytes | None = b""
+        """What has come while it may still be HTTP/2's preface; None: it is not."""
         self._in_head = False
         self._head_bytes = 0
         self._unwanted_bytes = 0
@@ -69,6 +73,14 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._broken:
             return
+        if self._first is not None:
+            data = self._first + data
+            if _H2_PREFACE.startswith(data[: len(_H2_PREFACE)]):
+                self._first = data
+                if len(data) >= len(_H2_PREFACE):
+                    self._speak_h2(data)
+                return
+            self._first = None
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
@@ -82,6 +94,23 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(431, f"the request line and headers are larger than {HEAD_BYTES_MAX} bytes")
+
+    def _speak_h2(self, data: bytes) -> None:
+        from perdure.http.h2 import H2Connection  # most servers are never asked in HTTP/2
+
+        self.connections.discard(self)
+        common = {
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "state": self.app_state.copy(),
+        }
+        connection = H2Connection(cast(App, self.app), self.server_state, self.timeout_keep_alive, common)
+        self.transport.set_protocol(connection)
+        connection.connection_made(self.transport)
+        connection.data_received(data)
 
     def _feed(self, data: bytes) -> None:
         while data:
