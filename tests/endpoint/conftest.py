@@ -15,7 +15,7 @@ import pytest
 from perdure.testing.harness import test_harness
 from tests.components import require
 from tests.endpoint import services
-from tests.endpoint.restate_server import RestateServer, Served
+from tests.endpoint.restate_server import RestateServer, Served, register
 
 APP = "tests.endpoint.services:app"
 
@@ -72,15 +72,17 @@ class Engine:
         return self.http.get(f"/restate/invocation/{invocation_id}/attach")
 
 
-SERVERS = {
+HOW = {
     "bidi": ("perdure", "endpoint", APP, "--port", "PORT"),
     "request_response": ("perdure", "endpoint", APP, "--port", "PORT"),
     "uvicorn": ("uvicorn", APP, "--port", "PORT", "--log-level", "warning"),
     "lambda": ("tests.endpoint.lambda_bridge", "PORT"),
+    "perdure_remote": ("perdure", "endpoint", APP, "--port", "PORT"),
 }
+"""How the handlers are served to a server; the last one's server is perdure, in Restate's place."""
 
 
-@pytest.fixture(scope="module", params=["perdure", *SERVERS])
+@pytest.fixture(scope="module", params=["perdure", *HOW])
 def engine(
     request: pytest.FixtureRequest, touch_directory: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
@@ -88,13 +90,18 @@ def engine(
         with test_harness(services.app) as server:
             yield Engine("perdure", server.ingress_url, server.admin_api_url)
         return
-    restate: RestateServer = request.getfixturevalue("restate")
     output = tmp_path_factory.mktemp("endpoint") / "output"
-    served = Served(SERVERS[request.param], output, {"PERDURE_TEST_DIR": str(touch_directory)})
+    served = Served(HOW[request.param], output, {"PERDURE_TEST_DIR": str(touch_directory)})
     served.start()
     try:
         served.wait_ready()
-        restate.register(served.url, http_1=request.param != "bidi")
-        yield Engine(request.param, restate.ingress, restate.admin)
+        if request.param == "perdure_remote":
+            with test_harness([]) as server:
+                register(server.admin_api_url, served.url)
+                yield Engine(request.param, server.ingress_url, server.admin_api_url)
+        else:
+            restate: RestateServer = request.getfixturevalue("restate")
+            restate.register(served.url, http_1=request.param != "bidi")
+            yield Engine(request.param, restate.ingress, restate.admin)
     finally:
         served.kill()

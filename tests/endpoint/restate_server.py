@@ -93,11 +93,7 @@ class RestateServer(Process):
         return ask(f"{self.ingress}/restate/health")[0] == 200
 
     def register(self, uri: str, *, http_1: bool = False) -> dict[str, Any]:
-        request = {"uri": uri, "force": True, "use_http_11": http_1}
-        status, body = ask(f"{self.admin}/deployments", request)
-        assert status in (200, 201), body.decode()
-        described: dict[str, Any] = json.loads(body)
-        return described
+        return register(self.admin, uri, http_1=http_1)
 
     def status(self, invocation_id: str) -> str | None:
         rows = self.sql(f"select status from sys_invocation where id = '{invocation_id}'")
@@ -128,6 +124,13 @@ class Endpoint(Served):
 
     def __init__(self, app: str, output: Path, environment: Mapping[str, str]) -> None:
         super().__init__(["perdure", "endpoint", app, "--port", "PORT"], output, environment)
+
+
+def register(admin: str, uri: str, *, http_1: bool = False) -> dict[str, Any]:
+    status, body = ask(f"{admin}/deployments", {"uri": uri, "force": True, "use_http_11": http_1})
+    assert status in (200, 201), body.decode()
+    described: dict[str, Any] = json.loads(body)
+    return described
 
 
 def ask(url: str, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
