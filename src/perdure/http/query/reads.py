@@ -45,8 +45,8 @@ def rows_for(need: Need, snapshot: Snapshot) -> Iterator[Rows]:
             service, key = _one(need, "service_name"), _one(need, "service_key")
             yield from _rows(need, "invocation", _limited(snapshot.holders(service, key), need.limit))
         case "state":
-            service = _one(need, "service_name") or _one(need, "service")
-            key = _one(need, "service_key") or _one(need, "service_key_utf8")
+            service = _one(need, "service_name", "service")
+            key = _one(need, "service_key", "service_key_utf8")
             yield from _rows(need, "state", _limited(snapshot.states(service, key), need.limit))
         case "sys_promise":
             service, key = _one(need, "service_name"), _one(need, "service_key")
@@ -108,6 +108,10 @@ def _ids(need: Need) -> list[bytes] | None:
     return ids
 
 
-def _one(need: Need, column: str) -> str | None:
-    values = need.wanted.get(column, ())
-    return values[0] if len(values) == 1 else None
+def _one(need: Need, *columns: str) -> str | None:
+    """The one value that a column of these must have; they all say the same."""
+    for column in columns:
+        values = need.wanted.get(column, ())
+        if len(values) == 1:
+            return values[0]
+    return None

@@ -75,7 +75,7 @@ def _need(table: str, scans: list[_Scan]) -> Need:
 
 
 def _walk(plan: LogicalPlan, filters: dict[str, Values], scans: dict[str, list[_Scan]]) -> None:
-    node = plan.to_variant()
+    node = _variant(plan)
     if isinstance(node, x.TableScan):
         _, schema, table = node.fqn()
         if table in TABLES and schema in (None, "public"):
@@ -85,12 +85,12 @@ def _walk(plan: LogicalPlan, filters: dict[str, Values], scans: dict[str, list[_
     under = _filters(node.predicate()) if isinstance(node, x.Filter) else {}
     for each in plan.inputs():
         # A filter speaks of the columns below it only when it stands right on the scan.
-        _walk(each, under if isinstance(each.to_variant(), x.TableScan) else {}, scans)
+        _walk(each, under if isinstance(_variant(each), x.TableScan) else {}, scans)
 
 
 def _filters(expr: Expr) -> dict[str, Values]:
     """What each column may be for this to be true; columns of which nothing is known are left out."""
-    node = expr.to_variant()
+    node = _variant(expr)
     if isinstance(node, x.InList):
         column = _column(node.expr())
         values = [_text(each) for each in node.list()]
@@ -121,14 +121,22 @@ def _joined(left: dict[str, Values], right: dict[str, Values], op: str) -> dict[
 
 
 def _column(expr: Expr) -> str | None:
-    node = expr.to_variant()
+    node = _variant(expr)
     return node.name() if isinstance(node, x.Column) else None
 
 
 def _text(expr: Expr) -> str | None:
-    if not isinstance(expr.to_variant(), x.Literal):
+    if not isinstance(_variant(expr), x.Literal):
         return None
     value = expr.python_value()
     as_py = getattr(value, "as_py", None)
     value = as_py() if as_py is not None else value
     return value if isinstance(value, str) else None
+
+
+def _variant(of: Expr | LogicalPlan) -> object:
+    """What it is, as an object of its own kind; None for kinds that Python does not see."""
+    try:
+        return of.to_variant()
+    except ValueError:
+        return None

@@ -30,18 +30,18 @@ class Session:
 
     def __init__(self, pool_bytes: int) -> None:
         self._pool_bytes = pool_bytes
-        self._empty = _context({}, pool_bytes)
+        self.empty = _context({}, pool_bytes)
 
     def run(self, asked: m.Ask, pipe_in: IO[bytes], pipe_out: IO[bytes]) -> m.Answer | m.Refused:
         """Errors: EOFError, BrokenPipeError when the node is gone."""
         try:
-            planned = _plan(self._empty, asked.sql)
+            planned = plan(self.empty, asked.sql)
             if asked.form == "postgres-shape":
                 return encoder_for(asked, planned.schema()).answer()
             needs = needs_of(planned)
             if needs:
                 m.send(pipe_out, m.Needs(needs))
-                planned = _plan(_context(self._gather(needs, pipe_in), self._pool_bytes), asked.sql)
+                planned = plan(_context(self._gather(needs, pipe_in), self._pool_bytes), asked.sql)
             encoder = encoder_for(asked, planned.schema())
             asyncio.run(_collect(planned, encoder))
             return encoder.answer()
@@ -89,7 +89,7 @@ _CHANGES = re.compile(
 )
 
 
-def _plan(context: SessionContext, sql: str) -> DataFrame:
+def plan(context: SessionContext, sql: str) -> DataFrame:
     if change := _CHANGES.match(sql):
         raise NothingIsChanged(f"{change[1].upper()} is refused: SQL only reads here")
     only_queries = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
