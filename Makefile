@@ -1,5 +1,5 @@
 # Each target does its own set-up: a fresh Debian with Python 3.11 needs nothing else.
-.PHONY: help setup demo check test bench crash docs clean
+.PHONY: help setup demo check test bench crash sim components clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1	/p' Makefile
@@ -21,6 +21,12 @@ bench: setup  ## benchmarks, beside the raw disk of the same run
 
 crash: setup  ## a long crash test with a report (CYCLES=1000 SEED=...)
 	@.venv/bin/python -m tests.crash.lab $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))
+
+sim: setup  ## simulated crashes: SEEDS=1000 runs, or the trace of one with SEED=k
+	@.venv/bin/python -m perdure.testing.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000))
+
+components: setup  ## Restate's server, command line and TypeScript SDK, for the tests that use them
+	@.venv/bin/python scripts/components
 
 clean:  ## remove what the targets made
 	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
