@@ -285,6 +285,14 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     _duration("deployment_ping_timeout_ms", "How long it may take to answer that."),
     Setting(
+        "request_identity_private_key_pem_file",
+        values.path,
+        None,
+        "An Ed25519 key (PKCS#8, PEM) that requests to deployments are signed with; unset: they are not.",
+        "RESTATE_WORKER__INVOKER__REQUEST_IDENTITY_PRIVATE_KEY_PEM_FILE",
+        field="request_identity_private_key_pem_file",
+    ),
+    Setting(
         "service_protocol_v7",
         values.switch,
         False,

@@ -19,6 +19,7 @@ from perdure.env.random import Random, SystemRandom
 from perdure.env.watchdog import LoopWatchdog
 from perdure.invoker.pool import AttemptPool
 from perdure.invoker.remote.connection import Bounds
+from perdure.invoker.remote.identity import load_identity
 from perdure.invoker.remote.transport import Transport
 from perdure.log.errors import RecordRefused
 from perdure.log.log import Log, OnDurable, OnFailure, OnRefused
@@ -157,12 +158,14 @@ class Core:
                 checkpoint_lsn=self.store.applied_lsn,
                 segment_bytes=settings.segment_bytes,
             )
+        key = settings.request_identity_private_key_pem_file
         self.transport = Transport(
             bounds=Bounds(
                 connect_s=settings.deployment_connect_timeout_ms / 1000,
                 ping_interval_s=settings.deployment_ping_interval_ms / 1000,
                 ping_timeout_s=settings.deployment_ping_timeout_ms / 1000,
-            )
+            ),
+            identity=None if key is None else load_identity(self.files, key, self.clock),
         )
         self.pool = AttemptPool(
             self,

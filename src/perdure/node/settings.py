@@ -81,6 +81,8 @@ class EngineSettings:
     """Without a byte from a deployment for this long, while attempts run there, it is asked whether it is still there."""
     deployment_ping_timeout_ms: int = 20_000
     """How long it may take to answer that."""
+    request_identity_private_key_pem_file: Path | None = None
+    """An Ed25519 key (PKCS#8, PEM) that requests to deployments are signed with; None: they are not."""
     service_protocol_v7: bool = False
     """Speak version 7 of the service protocol with deployments that have it; else 6 at most."""
 

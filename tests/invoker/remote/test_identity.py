@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import restate
@@ -19,6 +20,11 @@ from restate._internal import (  # type: ignore[import-not-found, unused-ignore]
 from perdure.env.clock import SystemClock
 from perdure.invoker.remote.identity import BadIdentityKey, IdentityUnavailable, RequestIdentity
 from perdure.invoker.remote.transport import Transport
+from perdure.model.target import Target
+from perdure.node.discovery import NotDiscovered
+from perdure.node.engine import Engine
+from perdure.node.requests import NewInvocation
+from perdure.node.settings import EngineSettings
 
 from .transport.servers import hypercorn
 
@@ -113,3 +119,33 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_the_transport_alone_does_not_load_it() -> None:
     code = "import perdure.invoker.remote.transport, sys; assert not any(m.startswith('cryptography') for m in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+async def test_an_engine_with_a_key_signs_what_it_asks(tmp_path: Path) -> None:
+    greeter = restate.Service("Greeter")
+
+    @greeter.handler()
+    async def greet(ctx: restate.Context, name: str) -> str:
+        return f"Hello {name}"
+
+    pem = new_pem()
+    (tmp_path / "key.pem").write_bytes(pem)
+    app = restate.app([greeter], identity_keys=[RequestIdentity(pem, SystemClock()).public_key])
+    call = NewInvocation(Target("Greeter", None, "greet"), body=b'"Ann"', content_type="application/json")
+    async with hypercorn(app) as uri:
+        signing = Engine(EngineSettings(request_identity_private_key_pem_file=tmp_path / "key.pem"), None)
+        nobody = Engine(EngineSettings(), None)
+        await signing.start()
+        await nobody.start()
+        with pytest.raises(NotDiscovered, match="status 401"):
+            await nobody.deployments.register(uri)
+        await signing.deployments.register(uri)
+        assert (await signing.call(call)).result == b'"Hello Ann"'
+        await signing.stop(grace_s=0)
+        await nobody.stop(grace_s=0)
+
+
+async def test_an_engine_without_its_key_does_not_start(tmp_path: Path) -> None:
+    engine = Engine(EngineSettings(request_identity_private_key_pem_file=tmp_path / "missing.pem"), None)
+    with pytest.raises(BadIdentityKey, match=r"missing\.pem cannot be read: No such file"):
+        await engine.start()

@@ -7,19 +7,26 @@ nothing of it but the public half is ever shown. Needs the package `cryptography
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from perdure.env.clock import Clock
+from perdure.env.files import Files
 from perdure.model.errors import PerdureError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+KEY_FILE_BYTES_MAX = 64 * 1024
 EXPIRATION_S = 60
 """A signature counts from so long before it was made until so long after: clocks differ."""
+
+
+_logger = logging.getLogger("perdure.invoker.remote")
 
 
 class IdentityUnavailable(PerdureError):
@@ -61,6 +68,21 @@ class RequestIdentity:
         signed = self._header + b"." + _segment(claims)
         token = signed + b"." + _base64(self._key.sign(signed))
         return {"x-restate-signature-scheme": "v1", "x-restate-jwt-v1": token.decode()}
+
+
+def load_identity(files: Files, path: Path, clock: Clock) -> RequestIdentity:
+    """Errors: IdentityUnavailable, BadIdentityKey (also when the file cannot be read)."""
+    try:
+        file = files.open(path, write=False)
+        try:
+            pem = file.pread(KEY_FILE_BYTES_MAX, 0)
+        finally:
+            file.close()
+    except OSError as error:
+        raise BadIdentityKey(f"{path} cannot be read: {error.strerror or error}") from None
+    identity = RequestIdentity(pem, clock)
+    _logger.info("requests to deployments are signed; the key for their SDKs is %s", identity.public_key)
+    return identity
 
 
 def _read(pem: bytes) -> tuple[Ed25519PrivateKey, bytes]:
