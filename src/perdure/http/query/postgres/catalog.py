@@ -20,6 +20,11 @@ SERVER_VERSION = f"15.0 (perdure {VERSION})"
 DATABASE = OWNER = "perdure"
 _PUBLIC, _CATALOG, _INFORMATION = 2200, 11, 13000
 _FIRST_TABLE = 16384
+STEPS_MAX = 2_000_000
+"""Of SQLite's machine, for one question: some tenths of a second."""
+_STEPS_BETWEEN_LOOKS = 10_000
+TEXT_BYTES_MAX = 1_000_000
+_QUANTIFIERS_MAX, _NAME_LENGTH_MAX = 3, 63
 _HEAP = 2
 
 PG_TYPES: dict[Type, int] = {
@@ -100,9 +105,15 @@ class Catalog:
         self._fill()
         for name, (count, function) in _FUNCTIONS.items():
             self._connection.create_scalar_function(name, function, count, deterministic=True)
+        # It is asked on the loop's thread, by anybody: so it only reads, and not for long.
+        self._connection.authorizer = _only_reads
+        self._connection.limit(apsw.SQLITE_LIMIT_LENGTH, TEXT_BYTES_MAX)
+        self._connection.set_progress_handler(self._is_too_long, _STEPS_BETWEEN_LOOKS)
+        self._looks = 0
 
     def ask(self, sql: str) -> Table:
         query = in_sqlite(sql)
+        self._looks = 0
         try:
             # Asked beforehand: of an answer without rows a cursor tells no columns.
             names = [name for name, _ in apsw.ext.query_info(self._connection, query).description]
@@ -112,6 +123,10 @@ class Catalog:
         except apsw.Error as error:
             raise NotInCatalog(f"this question about the catalog is not understood: {error}") from None
         return [(name, 25) for name in names], rows
+
+    def _is_too_long(self) -> bool:
+        self._looks += 1
+        return self._looks * _STEPS_BETWEEN_LOOKS > STEPS_MAX
 
     def _make(self, name: str, columns: str) -> None:
         # With this affinity a number equals the text of it, which is how psql writes OIDs.
@@ -159,6 +174,13 @@ class Catalog:
         self._insert(
             "pg_tables", [{"schemaname": "public", "tablename": name, "tableowner": OWNER} for name in sorted(TABLES)]
         )
+
+
+def _only_reads(operation: int, *_: str | None) -> int:
+    return apsw.SQLITE_OK if operation in _READS else apsw.SQLITE_DENY
+
+
+_READS = {apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_FUNCTION}
 
 
 def _relations() -> list[tuple[int, str]]:
@@ -301,8 +323,11 @@ def _format_type(oid: object, typmod: object) -> str:
 
 
 def _matches(pattern: object, value: object) -> bool:
+    """Patterns as psql makes them of names; one that could search for long matches nothing."""
+    if value is None or pattern is None or len(re.findall(r"[*+?{]", str(pattern))) > _QUANTIFIERS_MAX:
+        return False
     try:
-        return value is not None and re.search(str(pattern), str(value)) is not None
+        return not re.search(r"\)[*+?{]", str(pattern)) and bool(re.search(str(pattern), str(value)[:_NAME_LENGTH_MAX]))
     except re.error:
         return False
 

@@ -152,7 +152,8 @@ def _from_binary(value: bytes, oid: int) -> str:
 
 
 def _bool(value: bytes) -> str:
-    return "true" if value[0] else "false"
+    (truth,) = struct.unpack("!?", value)
+    return "true" if truth else "false"
 
 
 def _bytes(value: bytes) -> str:
