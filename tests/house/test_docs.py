@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.terminal import Terminal
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
@@ -63,18 +65,23 @@ PAGES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
-    """In the order of the page: `file=NAME` is kept under that name for those behind it, `fragment` is not run."""
-    for language, info, code in BLOCK.findall(page.read_text()):
-        if info == "fragment":
-            continue
-        assert info == "" or info.startswith("file="), f"unknown mark {info!r}"
-        name = info.removeprefix("file=") or "block.py"
-        (tmp_path / name).write_text(code)
-        if info:
-            continue
-        command = [sys.executable, name] if language == "python" else ["bash", "-euc", code]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert result.returncode == 0, f"{code}\n{result.stderr}"
+    """In the order of the page: `file=NAME` is kept under that name for those behind it, `served` is typed beside a server
+    (see `Terminal`), `fragment` is not run."""
+    with Terminal(tmp_path) as terminal:
+        for language, info, code in BLOCK.findall(page.read_text()):
+            if info == "fragment":
+                continue
+            if info == "served":
+                terminal.type(code)
+                continue
+            assert info == "" or info.startswith("file="), f"unknown mark {info!r}"
+            name = info.removeprefix("file=") or "block.py"
+            (tmp_path / name).write_text(code)
+            if info:
+                continue
+            command = [sys.executable, name] if language == "python" else ["bash", "-euc", code]
+            result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            assert result.returncode == 0, f"{code}\n{result.stderr}"
 
 
 def test_every_file_that_architecture_names_exists() -> None:
