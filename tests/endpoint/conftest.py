@@ -65,7 +65,15 @@ class Engine:
         return sent
 
     def cancel(self, invocation_id: str) -> None:
-        response = httpx.patch(f"{self.admin}/invocations/{invocation_id}/cancel")
+        self.patch(invocation_id, "cancel")
+
+    def resume(self, invocation_id: str) -> None:
+        """Of a paused one; one that is about to be tried again goes on by itself (409)."""
+        response = httpx.patch(f"{self.admin}/invocations/{invocation_id}/resume")
+        assert response.status_code in (200, 202, 409), response.text
+
+    def patch(self, invocation_id: str, what: str) -> None:
+        response = httpx.patch(f"{self.admin}/invocations/{invocation_id}/{what}")
         assert response.status_code in (200, 202), response.text
 
     def outcome(self, invocation_id: str) -> httpx.Response:

@@ -41,10 +41,14 @@ class Process:
         self._environment = {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, **environment: str) -> None:
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                self.command, cwd=ROOT, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+                self.command,
+                cwd=ROOT,
+                env=self._environment | environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
 
     def signal(self, number: int) -> None:
@@ -96,8 +100,16 @@ class RestateServer(Process):
         return register(self.admin, uri, http_1=http_1)
 
     def status(self, invocation_id: str) -> str | None:
-        rows = self.sql(f"select status from sys_invocation where id = '{invocation_id}'")
-        return rows[0]["status"] if rows else None
+        return self.row(invocation_id).get("status")
+
+    def row(self, invocation_id: str) -> dict[str, Any]:
+        """What the server's SQL says of an invocation."""
+        rows = self.sql(f"select * from sys_invocation where id = '{invocation_id}'")
+        return rows[0] if rows else {}
+
+    def events(self, invocation_id: str) -> str:
+        """What the server noted of its attempts, as JSON."""
+        return json.dumps(self.sql(f"select * from sys_journal_events where id = '{invocation_id}'"))
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         status, body = ask(f"{self.admin}/query", {"query": query}, {"accept": "application/json"})

@@ -502,11 +502,55 @@ async def until_released(name: str) -> None:
         await asyncio.sleep(0.01)
 
 
+@work.handler()
+async def changing(ctx: perdure.Context, name: str) -> list[str]:
+    """Code that is deployed anew while it runs: CHANGED=1 is the wrong version, FIXED=1 the one that no longer fails."""
+    first = await ctx.run(os.environ.get("CHANGED", "one"), value_of, args=("one",))
+    await ctx.run("wait", until_released, args=(name,))
+    return [first, "ended"]
+
+
+@work.handler()
+async def fails_until_fixed(ctx: perdure.Context, name: str) -> int:
+    before = await ctx.run("before", touch, args=(name,))
+    if "FIXED" not in os.environ:
+        raise RuntimeError("there is a bug here")
+    return before
+
+
+async def value_of(value: str) -> str:
+    return value
+
+
+@work.handler()
+async def interrupted(ctx: perdure.Context, name: str) -> None:
+    """A step that says how it ended."""
+    await ctx.run("endless", endless, args=(name,))
+
+
+async def endless(name: str) -> None:
+    touch(f"{name}-running")
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        touch(f"{name}-stopped")
+
+
 # A test that fails is to fail soon.
 few_tries = perdure.InvocationRetryPolicy(
     initial_interval=timedelta(milliseconds=50), max_attempts=8, on_max_attempts="kill"
 )
 app = perdure.app([work, cell, flow, target], invocation_retry_policy=few_tries)
+# Tried again and again: what gets lost on the way is no failure of the handler.
+soon = perdure.InvocationRetryPolicy(timedelta(milliseconds=10), 1.5, timedelta(milliseconds=100), 10_000)
+patient = perdure.app([work, cell, flow, target], invocation_retry_policy=soon)
+# Paused at the second failure.
+paused = perdure.app(
+    [work, cell, flow, target],
+    invocation_retry_policy=perdure.InvocationRetryPolicy(
+        timedelta(milliseconds=10), max_attempts=2, on_max_attempts="pause"
+    ),
+)
 # Suspended as soon as nothing has come for a moment, so that every wait is a replay.
 hasty = perdure.app(
     [work, cell, flow, target], invocation_retry_policy=few_tries, inactivity_timeout=timedelta(milliseconds=1)

@@ -57,15 +57,65 @@ def test_sigterm_lets_steps_finish_and_attempts_go_on_elsewhere(
     endpoint.signal(signal.SIGTERM)
     touch(f"{name}-one-released")
     assert endpoint.wait() == 0
-    # The step that ran has been recorded, and its attempt suspended: nothing failed, nothing is retried.
-    row = next(row for row in restate.sql("select * from sys_invocation") if row["id"] == sleeper)
-    assert (row["status"], row.get("retry_count")) in (("suspended", None), ("suspended", 0), ("suspended", 1)), row
+    # Nothing failed, and nothing is retried.
+    row = restate.row(sleeper)
+    assert row["status"] == "suspended" and "last_failure" not in row, row
+    assert restate.row(invocation).get("last_failure_error_code", "RT0010") == "RT0010"  # nobody listens any more
     endpoint.start()
     endpoint.wait_ready()
     assert engine.outcome(invocation).json() == [1, 1, 1]
     assert touched(f"{name}-one-waiting") == 1
     engine.cancel(sleeper)
     assert engine.outcome(sleeper).status_code == 409
+
+
+def test_changed_code_is_stopped_and_goes_on_with_the_right_one(
+    endpoint: Endpoint, restate: RestateServer, name: str
+) -> None:
+    engine = Engine("bidi", restate.ingress, restate.admin)
+    invocation = engine.send("/Work/changing", name)
+    wait_until(lambda: touched(f"{name}-waiting") == 1)
+    endpoint.kill()
+    endpoint.start(CHANGED="two")
+    wait_until(lambda: "mismatch" in restate.row(invocation).get("last_failure", ""))
+    assert restate.row(invocation)["last_failure_error_code"] == "RT0016"
+    touch(f"{name}-released")
+    endpoint.kill()
+    endpoint.start()
+    endpoint.wait_ready()
+    engine.resume(invocation)
+    assert engine.outcome(invocation).json() == ["one", "ended"]
+
+
+def test_killing_an_invocation_stops_its_step(endpoint: Endpoint, restate: RestateServer, name: str) -> None:
+    engine = Engine("bidi", restate.ingress, restate.admin)
+    invocation = engine.send("/Work/interrupted", name)
+    wait_until(lambda: touched(f"{name}-running") == 1)
+    engine.patch(invocation, "kill")
+    wait_until(lambda: touched(f"{name}-stopped") == 1)
+    assert engine.outcome(invocation).status_code == 409
+
+
+def test_paused_when_the_policy_says_so_and_resumed_by_hand(
+    restate: RestateServer, touch_directory: Path, tmp_path: Path, name: str
+) -> None:
+    environment = {"PERDURE_TEST_DIR": str(touch_directory)}
+    endpoint = Endpoint("tests.endpoint.services:paused", tmp_path / "output", environment)
+    endpoint.start()
+    try:
+        endpoint.wait_ready()
+        restate.register(endpoint.url)
+        engine = Engine("bidi", restate.ingress, restate.admin)
+        invocation = engine.send("/Work/fails_until_fixed", name)
+        wait_until(lambda: restate.status(invocation) == "paused")
+        assert "there is a bug here" in restate.events(invocation)
+        endpoint.kill()
+        endpoint.start(FIXED="1")
+        endpoint.wait_ready()
+        engine.resume(invocation)
+        assert engine.outcome(invocation).json() == 1
+    finally:
+        endpoint.kill()
 
 
 def test_inactivity_suspends_and_what_is_awaited_resumes(

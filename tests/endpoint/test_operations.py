@@ -62,6 +62,12 @@ def test_terminal_errors(engine: Engine) -> None:
     assert (response.status_code, response.json()["message"]) == (444, "one")
 
 
+def test_input_that_does_not_fit(engine: Engine) -> None:
+    for body in (b"{", b'{"not": "text"}'):
+        response = engine.http.post("/Work/length", content=body, headers={"content-type": "application/json"})
+        assert response.status_code == 400, response.text
+
+
 def test_steps_are_retried(engine: Engine, name: str) -> None:
     assert engine.answer("/Work/flaky", name) == 3
     assert engine.answer("/Work/hopeless", f"{name}-h") == "RuntimeError: never 10"
