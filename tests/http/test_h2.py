@@ -14,10 +14,14 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perdure.http import h2 as server_h2
 from perdure.http.server import HttpServer
+from perdure.invoker.remote.h2_state import PlainEncoder
 from perdure.invoker.remote.transport import Transport
+from tests.invoker.remote.transport.test_fuzz import frames
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -27,6 +31,7 @@ class H2Client:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self.h2.encoder = PlainEncoder()
         self.events: list[Event] = []
         self.closed = False
         self.reads = True
@@ -333,12 +338,45 @@ async def test_garbage_closes_the_connection_and_nothing_else(world: Any, sent: 
     assert (await world.ingress.post("/Echo/say", "on")).json() == "on"
 
 
+@given(st.lists(frames(), max_size=12).map(b"".join), st.booleans())
+def test_whatever_follows_the_preface_the_server_goes_on(sent: bytes, settings_first: bool) -> None:
+    asyncio.run(survived(PREFACE + (b"\0\0\0\4\0\0\0\0\0" if settings_first else b"") + sent))
+
+
+async def survived(sent: bytes) -> None:
+    unhandled: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(str(context)))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 1000})
+
+    server = HttpServer(app, "127.0.0.1", 0)
+    host, port = await server.start()
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(sent)
+    writer.write_eof()
+    transport = Transport()
+    response = await transport.request(f"http://{host}:{port}/", "POST", "", {}, b"body")
+    await transport.close()
+    try:
+        async with asyncio.timeout(20):
+            await reader.read()
+    except ConnectionError:
+        pass
+    writer.close()
+    await server.stop(1)
+    assert (response.status, len(response.body), unhandled) == (200, 1000, [])
+
+
 async def test_heads_are_bounded(client: H2Client) -> None:
     await client.begin()
     client.send_headers(1, "GET", "/" + "x" * 70_000)
     await client.flush()
     assert (await client.response(1))[0] == 414
-    client.send_headers(3, "GET", "/restate/health", *((f"x-{n}", "v" * 8000) for n in range(40)))
+    client.send_headers(3, "GET", "/restate/health", *((f"x-{n}", "v" * 8000) for n in range(30)))
     await client.flush()
     await client.until_closed()
 

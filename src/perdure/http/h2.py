@@ -36,6 +36,7 @@ from hyperframe.frame import Frame, GoAwayFrame
 from uvicorn.server import ServerState
 
 from perdure.http.asgi import App, Message, RawHeaders
+from perdure.invoker.remote.h2_state import PlainEncoder
 from perdure.model.limits import KIB, MIB
 
 STREAMS_MAX = 128
@@ -43,7 +44,8 @@ RUNNING_MAX = 4 * STREAMS_MAX
 """Requests on a connection, with those whose client has given up but which still run."""
 STREAM_WINDOW_BYTES = 256 * KIB
 CONNECTION_WINDOW_BYTES = 4 * MIB
-HEAD_BYTES_MAX = 256 * KIB
+HEAD_BYTES_MAX = 128 * KIB
+"""Half of what HTTP/1.1 may have: to decompress this much takes a tenth of a second."""
 PATH_BYTES_MAX = 65_535
 UNSENT_BYTES_MAX = 64 * KIB
 """Of a reply that is sent in pieces, what may wait here before the application has to wait."""
@@ -78,6 +80,7 @@ class H2Connection(asyncio.Protocol):
         self._closed = False
         self._idle: asyncio.TimerHandle | None = None
         self._h2 = _State(H2Configuration(client_side=False, header_encoding=None))
+        self._h2.encoder = PlainEncoder()
         self._h2.decoder.max_header_list_size = HEAD_BYTES_MAX
         self._h2.local_settings = Settings(
             client=False,

@@ -33,7 +33,7 @@ from perdure.invoker.remote.errors import (
     TransportFailed,
     UnfitRequest,
 )
-from perdure.invoker.remote.h2_state import ClientState, code_name, request_fields, response_head
+from perdure.invoker.remote.h2_state import ClientState, code_name, list_size, request_fields, response_head
 from perdure.invoker.remote.open_exchange import OpenExchange
 
 FLUSH_BYTES = 128 * 1024
@@ -87,12 +87,21 @@ class H2Connection(asyncio.Protocol):
         return max(0, allowed - len(self._streams))
 
     def start(self, exchange: OpenExchange) -> None:
+        fields = request_fields(exchange.head)
+        size, most = list_size(fields), self._h2.remote_settings.max_header_list_size
+        if most is not None and size > most:
+            # It would end the connection, with all that others have on it.
+            what = f"the request's headers have {size} bytes, and the deployment takes {most} bytes."
+            exchange.fail(
+                UnfitRequest(what, "Use a shorter key or fewer headers, or let the deployment's server take more.")
+            )
+            return
         stream_id = self._h2.get_next_available_stream_id()
         stream = _Stream(self, stream_id, exchange)
         stream.reads = self._reads
         stream.local_done = exchange.everything_sent
         try:
-            self._h2.send_headers(stream_id, request_fields(exchange.head), end_stream=stream.local_done)
+            self._h2.send_headers(stream_id, fields, end_stream=stream.local_done)
         except ProtocolError as error:
             self._drain()  # the header compression may be out of step now
             exchange.fail(UnfitRequest(f"the request cannot be sent: {error}.", "Check the deployment's headers."))

@@ -6,6 +6,8 @@ What always holds: nothing here reads, writes or waits.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import TypeAlias
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection as H2State
@@ -13,17 +15,30 @@ from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
+from hpack import Encoder, HeaderTuple
 from hyperframe.frame import Frame, GoAwayFrame
 
 from perdure.invoker.remote.connection import RESPONSE_HEAD_BYTES_MAX
 from perdure.invoker.remote.head import RequestHead
 
+Text: TypeAlias = bytes | str
+Headers: TypeAlias = Iterable[HeaderTuple | tuple[Text, Text] | tuple[Text, Text, bool | None]] | dict[Text, Text]
 _STATUS = re.compile("[1-9][0-9][0-9]")
+
+
+class PlainEncoder(Encoder):
+    """Leaves values as they are: hpack's Huffman code takes seconds for a key of 64 KiB, and more time than it saves for
+    any header. What repeats is sent as a number all the same.
+    """
+
+    def encode(self, headers: Headers, huffman: bool = False) -> bytes:
+        return super().encode(headers, huffman=False)
 
 
 class ClientState(H2State):
     def __init__(self, stream_window_bytes: int) -> None:
         super().__init__(H2Configuration(client_side=True, header_encoding=None))
+        self.encoder = PlainEncoder()
         self.local_settings = Settings(
             client=True,
             initial_values={
@@ -52,6 +67,11 @@ def request_fields(head: RequestHead) -> list[tuple[bytes, bytes]]:
     if head.content_length is not None and head.content_length > 0:
         fields.append((b"content-length", str(head.content_length).encode()))
     return fields
+
+
+def list_size(fields: list[tuple[bytes, bytes]]) -> int:
+    """As HTTP/2 counts it (RFC 9113, 6.5.2)."""
+    return sum(len(name) + len(value) + 32 for name, value in fields)
 
 
 def response_head(fields: list[tuple[bytes, bytes]]) -> tuple[int, dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -603,6 +604,37 @@ async def test_headers_beyond_the_bound(transport: Transport) -> None:
         connection.h2.send_headers(stream, [(":status", "200"), *((f"x-{n}", "v" * 1000) for n in range(80))])
         connection.flush()
         assert isinstance(await listener.broken(), NotTheProtocol)
+
+
+async def test_a_head_that_the_peer_would_not_take_harms_no_other(transport: Transport) -> None:
+    async with listening({SettingCodes.MAX_HEADER_LIST_SIZE: 1000}) as peer:
+        fine, _ = await begun(transport, peer)
+        listener = Recorder()
+        transport.open(Deployment(id="dp_1", uri=peer.uri), "x", {"x-long": "v" * 900}, listener)
+        error = await listener.broken()
+        assert error.code == "PD0606" and "1000 bytes" in str(error)
+        connection = await peer.connection()
+        connection.respond(await connection.request())
+        await fine.end()
+
+
+async def test_a_long_header_costs_nothing_much(transport: Transport) -> None:
+    """The key of an object may be 64 KiB; in HTTP/2's Huffman code it would take seconds."""
+    async with listening({SettingCodes.MAX_HEADER_LIST_SIZE: 500_000}) as peer:
+        listener = Recorder()
+        key = "k%20" * 15_000
+        began = time.process_time()
+        transport.open(
+            Deployment(id="dp_1", uri=peer.uri), "invoke/O/h", {"x-restate-service-key": key}, listener
+        ).end()
+        connection = await peer.connection()
+        connection.h2.decoder.max_header_list_size = 500_000
+        request = await connection.event(RequestReceived)
+        took_s = time.process_time() - began
+        assert dict(request.headers or [])["x-restate-service-key"] == key  # type: ignore[index, comparison-overlap]
+        assert took_s < 1, "2 s and more with the code"
+        connection.respond(1)
+        await listener.end()
 
 
 @pytest.mark.slow
