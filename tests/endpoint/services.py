@@ -234,6 +234,21 @@ async def hopeless(ctx: perdure.Context, name: str) -> str:
 
 
 @work.handler()
+async def two_hopeless(ctx: perdure.Context, name: str) -> list[str]:
+    """Two steps that give up, at the same time, while a third one works."""
+
+    def body(which: str) -> None:
+        touch(f"{name}-{which}")
+        raise RuntimeError(f"never {which}")
+
+    retry = perdure.RunOptions[None](initial_retry_interval=timedelta(milliseconds=10), max_attempts=2)
+    steps = [ctx.run_typed(which, body, retry, which) for which in ("a", "b")]
+    other = ctx.run("other", later, args=(20,))
+    outcomes = await asyncio.gather(*steps, other, return_exceptions=True)
+    return [outcome.message if isinstance(outcome, perdure.TerminalError) else str(outcome) for outcome in outcomes]
+
+
+@work.handler()
 async def fails_once(ctx: perdure.Context, name: str) -> int:
     """The handler itself fails at first; the step before is not run again."""
     before = await ctx.run_typed("before", lambda: touch(f"{name}-step"))

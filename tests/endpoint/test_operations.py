@@ -72,6 +72,8 @@ def test_steps_are_retried(engine: Engine, name: str) -> None:
     assert engine.answer("/Work/flaky", name) == 3
     assert engine.answer("/Work/hopeless", f"{name}-h") == "RuntimeError: never 10"
     assert touched(f"{name}-h") == 3
+    outcomes = engine.answer("/Work/two_hopeless", name)
+    assert outcomes == ["RuntimeError: never a", "RuntimeError: never b", "20"]
 
 
 def test_a_failed_attempt_is_retried_and_runs_no_step_again(engine: Engine, name: str) -> None:

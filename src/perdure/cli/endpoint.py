@@ -18,8 +18,6 @@ def command(apps: tuple[str, ...], host: str, port: int, log_level: str, log_for
 
     Register it there once: `restate deployments register http://HOST:PORT`. SIGTERM and Ctrl-C stop it in order.
     """
-    import asyncio
-
     from perdure.cli.loading import load_app
     from perdure.cli.logs import set_up
     from perdure.endpoint import deployment
@@ -29,7 +27,7 @@ def command(apps: tuple[str, ...], host: str, port: int, log_level: str, log_for
     served = deployment(app)
 
     # Here and not above: they need what `deployment` has checked for.
-    from perdure.endpoint.serving import listen, serve
+    from perdure.endpoint.serving import listen, run
 
     set_up(log_level, log_format)
     try:
@@ -38,4 +36,4 @@ def command(apps: tuple[str, ...], host: str, port: int, log_level: str, log_for
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"perdure endpoint: http://{shown}:{listening.getsockname()[1]}", err=True)
-    asyncio.run(serve(served, listening))
+    run(served, listening)

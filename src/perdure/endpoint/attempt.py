@@ -50,8 +50,11 @@ class EndpointAttempt:
         self._turn = Turn.YIELDED
         self._failing: AttemptError | None = None
         self._retry_after_ms: int | None = None
-        self._failed_step: Ended | None = None
+        self._failed_steps: list[Ended] = []
+        """What the machine has not been told yet."""
         self._abort_timer: asyncio.TimerHandle | None = None
+        self._waited_enough = False
+        self._said_why = False
 
     def pump(self) -> None:
         """Run turns until the handler waits and nothing is left to tell it."""
@@ -74,7 +77,7 @@ class EndpointAttempt:
 
     @property
     def _settling(self) -> bool:
-        return self._failing is not None or self._failed_step is not None
+        return self._failing is not None or bool(self._failed_steps)
 
     def _run_turns(self) -> None:
         if self._turn is Turn.YIELDED:
@@ -106,7 +109,7 @@ class EndpointAttempt:
             return
         if ended.error is not None:
             # The machine ends the attempt when it is told, so the other steps come first.
-            self._failed_step = self._failed_step or ended
+            self._failed_steps.append(ended)
         else:
             assert ended.result is not None
             try:
@@ -118,32 +121,31 @@ class EndpointAttempt:
     # --- ends ---------------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        if self._driver.failed or not self._steps.running:
-            self._end_failed()
-        elif self._abort_timer is None:
-            self._abort_timer = self._loop.call_later(self._abort_timeout_ms / 1000, self._end_failed)
-
-    def _end_failed(self) -> None:
-        """Tell the machine why the attempt failed. A step may have failed for good: then the handler goes on."""
-        if self.over:
-            return
-        ended, self._failed_step = self._failed_step, None
-        if self._failing is not None:
+        """Once no step runs any more, or they took too long, tell the machine what failed."""
+        if self._steps.running and not self._driver.failed and not self._waited_enough:
+            if self._abort_timer is None:
+                self._abort_timer = self._loop.call_later(self._abort_timeout_ms / 1000, self._wait_no_longer)
+        elif self._failing is not None:
+            _log.warning("An attempt of %s failed: %s", self._start.target, self._failing.message)
             if not self._driver.failed:
                 self._machine.fail(self._failing.message, self._failing.stacktrace, self._retry_after_ms)
-            _log.warning("An attempt of %s failed: %s", self._start.target, self._failing.message)
             self._finish()
             self._steps.cancel()
-        elif ended is not None:
-            self._propose_retry(ended)
+        else:
+            # The machine may give the step up for good: then the handler goes on.
+            self._propose_retry(self._failed_steps.pop(0))
             self._loop.call_soon(self.pump)
-        self._changed()
+
+    def _wait_no_longer(self) -> None:
+        self._waited_enough = True
+        self.pump()
 
     def _propose_retry(self, ended: Ended) -> None:
         error = ended.error
         assert error is not None
         text = f"{type(error).__name__}: {error}"
         _log.warning("The step %r of %s failed: %s", ended.step.name, self._start.target, text)
+        self._said_why = True
         self._machine.propose_retry(
             ended.handle,
             Failure(500, text),
@@ -154,7 +156,8 @@ class EndpointAttempt:
         )
 
     def _machine_failed(self, error: Exception) -> None:
-        _log.warning("An attempt of %s ended: %s", self._start.target, error)
+        if not self._said_why:
+            _log.warning("An attempt of %s ended: %s", self._start.target, error)
         self._finish()
         self._steps.cancel()
 

@@ -6,9 +6,12 @@ Hypercorn serves it, because a Restate server speaks HTTP/2 to its deployments w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
+from collections.abc import Callable
+from typing import Any
 
 from perdure.endpoint.asgi import Deployment
 from perdure.sdk.errors import ServiceProtocolNeeded
@@ -25,6 +28,17 @@ def listen(host: str, port: int) -> socket.socket:
     """A bound socket; port 0: any free one. Errors: OSError."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     return socket.create_server((host, port), family=family)
+
+
+def run(deployment: Deployment, listening: socket.socket) -> None:
+    """`serve` on an event loop of its own: uvloop's, where there is one."""
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with contextlib.suppress(ModuleNotFoundError):  # not on Windows
+        import uvloop
+
+        loop_factory = uvloop.Loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(serve(deployment, listening))
 
 
 async def serve(deployment: Deployment, listening: socket.socket) -> None:
@@ -48,12 +62,22 @@ async def serve(deployment: Deployment, listening: socket.socket) -> None:
     config.errorlog = None
     config.server_names = []
 
+    asyncio.get_running_loop().set_exception_handler(_report)
+
     async def stop() -> None:
         await _asked_to_stop()
         _log.info("stopping: running steps finish, what waits goes on elsewhere")
         deployment.suspend()
 
     await serve_asgi(deployment, config, shutdown_trigger=stop)  # type: ignore[arg-type]
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Hypercorn stumbles over connections that break in the middle of a request; the server opens another one."""
+    if context.get("message") == "Unhandled exception in client_connected_cb":
+        _log.info("a connection broke: %r", context.get("exception"))
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _asked_to_stop() -> None:
