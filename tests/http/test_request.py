@@ -68,13 +68,13 @@ def test_too_many_headers_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("segment", "key"),
-    [("plain", "plain"), ("a%20b", "a b"), ("%E2%82%AC", "\u20ac"), ("%2F", "/"), ("a+b", "a+b"), ("%25", "%")],
+    [("plain", "plain"), ("a%20b", "a b"), ("%E2%82%AC", "\u20ac"), ("%2F", "/"), ("a+b", "a+b"), ("%25", "%"), ("%", "%"), ("a%zz", "a%zz"), ("%2", "%2"), ("", "")],
 )
 def test_keys_are_decoded(segment: str, key: str) -> None:
     assert decode_segment(segment) == key
 
 
-@pytest.mark.parametrize("segment", ["%", "%2", "%zz", "a%g0", "%+1", "%ff", "%C3%28", "%ED%A0%80", "%\u00b22"])
+@pytest.mark.parametrize("segment", ["%ff", "%C3%28", "%ED%A0%80", "%\u00b22"])
 def test_malformed_keys_are_refused(segment: str) -> None:
     with pytest.raises(RequestRefused, match="cannot decode key"):
         decode_segment(segment)

@@ -44,16 +44,16 @@ class Api:
         return f"http://{self.host}:{self.port}"
 
     async def ask(
-        self, method: str, target: str, value: object = None, headers: dict[str, str] | None = None
+        self, method: str, target: str, value: object = None, headers: dict[str, str | None] | None = None
     ) -> Answer:
-        """`value` is sent as JSON; bytes as they are."""
-        named = dict(headers or {})
+        """`value` is sent as JSON; bytes as they are. A header of None is not sent."""
+        named: dict[str, str | None] = dict(headers or {})
         body = b""
         if value is not None:
             body = value if isinstance(value, bytes) else json.dumps(value).encode()
             named = {"content-type": "application/json", **named}
         lines = [f"{method} {target} HTTP/1.1", "host: test", "connection: close", f"content-length: {len(body)}"]
-        lines += [f"{name}: {text}" for name, text in named.items()]
+        lines += [f"{name}: {text}" for name, text in named.items() if text is not None]
         reader, writer = await asyncio.open_connection(self.host, self.port)
         try:
             writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import restate
@@ -58,3 +59,56 @@ def steps(version: str, told: list[str]) -> restate.Service:
         return f"{first} {given} {second}"
 
     return service
+
+
+def payloads() -> restate.Service:
+    """Handlers with all kinds of input and output, and of ends."""
+    service = restate.Service("Payloads")
+    policy = restate.InvocationRetryPolicy(
+        initial_interval=timedelta(milliseconds=5), max_attempts=2, on_max_attempts="kill"
+    )
+
+    @service.handler()
+    async def word(ctx: restate.Context, word: str) -> str:
+        return word
+
+    @service.handler(
+        accept="application/octet-stream",
+        content_type="image/png",
+        input_serde=restate.serde.BytesSerde(),
+        output_serde=restate.serde.BytesSerde(),
+    )
+    async def raw(ctx: restate.Context, data: bytes) -> bytes:
+        return data
+
+    @service.handler()
+    async def nothing(ctx: restate.Context) -> None:
+        return None
+
+    @service.handler()
+    async def headers(ctx: restate.Context) -> dict[str, str]:
+        return dict(ctx.request().headers)
+
+    @service.handler()
+    async def refuse(ctx: restate.Context, code: int) -> None:
+        raise restate.TerminalError("it cannot be done", status_code=code, metadata={"why": "because"})
+
+    @service.handler(invocation_retry_policy=policy)
+    async def break_down(ctx: restate.Context) -> None:
+        raise ValueError("broken")
+
+    return service
+
+
+def signup() -> restate.Workflow:
+    workflow = restate.Workflow("Signup")
+
+    @workflow.main()
+    async def run(ctx: restate.WorkflowContext, name: str) -> str:
+        return f"welcome {name}"
+
+    @workflow.handler()
+    async def name(ctx: restate.WorkflowSharedContext) -> str:
+        return ctx.key()
+
+    return workflow

@@ -36,7 +36,7 @@ async def test_what_is_described_is_served_and_says_nothing_else(server: Any) ->
     described = (await server.admin.get("/openapi")).json()
     for path, method, each in operations(described):
         parts = [f"no-{part[1:-1]}" if part.startswith("{") else part for part in path.split("/")]
-        body = {} if "requestBody" in each else None
+        body: object = {} if "requestBody" in each else None
         answer = await server.admin.ask(method.upper(), "/".join(parts), body)
         assert str(answer.status) in each["responses"], (method, path, answer.status, answer.body)
         assert not (answer.status in (404, 405) and answer.body == b""), (method, path)

@@ -39,7 +39,7 @@ from perdure.http.ingress.refusals import (
 )
 from perdure.http.ingress.replies import Reply, allow_origin, json_reply, outcome_reply, preflight_reply, refusal_reply
 from perdure.http.ingress.request import RequestHead
-from perdure.http.ingress.targets import resolve_path, resolve_restate_path
+from perdure.http.ingress.targets import check_scoped, resolve_path, resolve_restate_path
 from perdure.model import limits
 from perdure.model.driver import InputRejected
 from perdure.model.errors import PerdureError
@@ -108,7 +108,7 @@ class Ingress:
             request = new_invocation(head, target, handler, body)
 
             def done(outcome: Outcome | PerdureError) -> None:
-                reply = _reply(outcome, handler)
+                reply = _reply(self._engine, outcome, handler)
                 if head.origin is not None:
                     allow_origin(reply, head.origin.encode())
                 answer(reply.status, reply.headers, reply.body)
@@ -153,7 +153,7 @@ class Ingress:
                 existing, verb = results.by_invocation_path(engine, rest)
                 return await self._result(scope, receive, verb, existing)
             case "workflow":
-                existing, verb = results.by_workflow_path(engine, rest)
+                existing, verb = results.by_workflow_path(rest)
                 return await self._result(scope, receive, verb, existing)
             case "attach" | "output" if rest:
                 if len(rest) > 1:
@@ -164,9 +164,10 @@ class Ingress:
                     raise bad_shape(RESTATE_PATH)
                 if scope["method"] != "POST":
                     raise method_not_allowed()
-                existing = await results.by_body(engine, receive, self._limit)
+                existing = await results.by_body(receive, self._limit)
                 return await results.result(engine, receive, area, existing)
             case "scope":
+                check_scoped(engine.registry, rest)
                 raise scopes_unsupported()
         raise not_found()
 
@@ -201,10 +202,10 @@ class Ingress:
         self._readying.result()
 
 
-def _reply(outcome: Outcome | PerdureError, handler: HandlerSpec) -> Reply:
+def _reply(engine: Engine, outcome: Outcome | PerdureError, handler: HandlerSpec) -> Reply:
     try:
         if isinstance(outcome, Outcome):
-            return outcome_reply(outcome, handler.output)
+            return outcome_reply(outcome, handler.output, results.stacktrace_of(engine, outcome))
         return refusal_reply(_refusal(outcome))
     except Exception as error:  # the engine calls this: nothing may come back to it
         return refusal_reply(_refusal(error))

@@ -8,6 +8,7 @@ from perdure.http.ingress.input_rules import check_input
 from perdure.http.ingress.refusals import RequestRefused, bad_request, method_not_allowed
 from perdure.http.ingress.replies import Reply, accepted_reply, outcome_reply
 from perdure.http.ingress.request import RequestHead, query_values, read_body
+from perdure.http.ingress.results import stacktrace_of
 from perdure.model.service import HandlerSpec
 from perdure.model.target import HandlerKind, Target
 from perdure.node.engine import Engine
@@ -35,7 +36,8 @@ async def invoke(
     request = new_invocation(head, target, handler, body, delay_ms)
     if send:
         return accepted_reply(await engine.send(request))
-    return outcome_reply(await engine.call(request), handler.output)
+    outcome = await engine.call(request)
+    return outcome_reply(outcome, handler.output, stacktrace_of(engine, outcome))
 
 
 def new_invocation(
@@ -44,7 +46,8 @@ def new_invocation(
     """Errors: RequestRefused."""
     if head.idempotency_key is not None and handler.kind is HandlerKind.RUN:
         raise bad_request(
-            "cannot use the idempotency key with workflow handlers. A workflow runs once per key as it is."
+            "cannot use the idempotency key with workflow handlers. "
+            "The handler invocation will already be idempotent by the workflow key itself."
         )
     check_input(handler.input, head.content_type, body)
     return NewInvocation(

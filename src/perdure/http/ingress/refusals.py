@@ -11,8 +11,11 @@ from perdure.model.errors import PerdureError
 
 Source: TypeAlias = Literal["ingress", "invocation"]
 
-SERVICE_PATH = "/:service-name/:handler or /:object-name/:object-key/:handler"
-RESTATE_PATH = "/restate/call/:service/:handler, /restate/send/:service/:handler, or the keyed forms of these"
+SERVICE_PATH = "either /:service-name/:handler or /:object-name/:object-key/:handler"
+RESTATE_PATH = (
+    "/restate/call/:service/:handler, /restate/send/:service/:handler, /restate/scope/:scope/call/:service/:handler, "
+    "/restate/attach/:invocation_id, /restate/output/:invocation_id, or /restate/lookup"
+)
 AWAKEABLE_PATH = "/restate/awakeables/:id/resolve or /restate/awakeables/:id/reject"
 INVOCATION_PATH = "/restate/invocation/:id/attach or /restate/invocation/:id/output"
 WORKFLOW_PATH = "/restate/workflow/:name/:key/attach or /restate/workflow/:name/:key/output"
@@ -42,7 +45,7 @@ def bad_path(path: str) -> RequestRefused:
 
 
 def bad_shape(expected: str, why: str = "") -> RequestRefused:
-    message = f"bad path, expected either {expected}"
+    message = f"bad path, expected {expected}"
     return bad_request(f"{message}. {why}" if why else message)
 
 

@@ -43,6 +43,7 @@ class ErrorBody(msgspec.Struct, omit_defaults=True):
     message: str
     source: str
     metadata: dict[str, str] | None = None
+    stacktrace: str | None = None
 
 
 class _SendBody(msgspec.Struct, omit_defaults=True, rename="camel"):
@@ -55,17 +56,20 @@ class _LookupBody(msgspec.Struct, rename="camel"):
     invocation_id: str
 
 
-def outcome_reply(outcome: Outcome, output: PayloadRules | None) -> Reply:
-    """The result of an invocation; `output` says what its handler gives, None when that is not known any more."""
+def outcome_reply(outcome: Outcome, output: PayloadRules | None, stacktrace: str | None = None) -> Reply:
+    """The result of an invocation; `output` says what its handler gives, None when that is not known any more.
+
+    `stacktrace`: of the attempt whose error became the result, if there was one.
+    """
     invocation_id = (b"x-restate-id", format_invocation_id(outcome.invocation_id).encode())
     result = outcome.result
     if isinstance(result, Failure):
-        return _failure_reply(result, invocation_id)
+        return _failure_reply(result, invocation_id, outcome.expires_at_ms, stacktrace)
     reply = Reply(200, [invocation_id, *_COMMON], result or b"")
     if output is not None and output.content_type is not None and (result or output.set_content_type_if_empty):
         reply.headers.append((b"content-type", output.content_type.encode("latin-1", "replace")))
     if outcome.expires_at_ms:
-        reply.headers.append((b"idempotency-expires", _rfc3339(outcome.expires_at_ms).encode()))
+        reply.headers.append(_expires(outcome.expires_at_ms))
     return reply
 
 
@@ -110,15 +114,24 @@ def preflight_reply(headers: RawHeaders) -> Reply:
     return reply
 
 
-def _failure_reply(failure: Failure, invocation_id: tuple[bytes, bytes]) -> Reply:
-    body = ErrorBody(failure.code, failure.message, "invocation", failure.metadata or None)
+def _failure_reply(
+    failure: Failure, invocation_id: tuple[bytes, bytes], expires_at_ms: int, stacktrace: str | None
+) -> Reply:
+    body = ErrorBody(failure.code, failure.message, "invocation", failure.metadata or None, stacktrace)
     headers = [invocation_id, JSON, _SOURCE["invocation"], *_COMMON]
+    if expires_at_ms:
+        headers.append(_expires(expires_at_ms))
     return Reply(failure_status(failure.code), headers, _encode(body))
 
 
 def failure_status(code: int) -> int:
     """The HTTP status of a failure code: the code where HTTP can carry it as the end of a reply with a body, else 500."""
     return code if 200 <= code <= 999 and code not in _BODILESS else 500
+
+
+def _expires(at_ms: int) -> tuple[bytes, bytes]:
+    """The result had been stored before, and is kept until then."""
+    return (b"idempotency-expires", _rfc3339(at_ms).encode())
 
 
 def _rfc3339(at_ms: int) -> str:

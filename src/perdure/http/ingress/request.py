@@ -126,17 +126,13 @@ def query_values(query: bytes) -> dict[str, str]:
 
 
 def decode_segment(segment: str) -> str:
-    """A path segment without its percent-encoding. Errors: RequestRefused when it is malformed or no UTF-8."""
-    if "%" not in segment:
-        if segment.isascii():
-            return segment
-        raw = segment.encode("latin-1")
-    else:
-        for piece in segment.split("%")[1:]:
-            if len(piece) < 2 or not all(c in "0123456789abcdefABCDEF" for c in piece[:2]):
-                raise bad_request("bad path, cannot decode key: '%' must be followed by two hexadecimal digits")
-        raw = unquote_to_bytes(segment)
+    """A path segment without its percent-encoding; a `%` that encodes nothing stands for itself.
+
+    Errors: RequestRefused when it is no UTF-8.
+    """
+    if "%" not in segment and segment.isascii():
+        return segment
     try:
-        return raw.decode()
+        return unquote_to_bytes(segment.encode("latin-1")).decode()
     except UnicodeDecodeError:
         raise bad_request("bad path, cannot decode key: it is not UTF-8") from None

@@ -21,12 +21,14 @@ from perdure.http.ingress.refusals import (
 )
 from perdure.http.ingress.replies import Reply, lookup_reply, outcome_reply
 from perdure.http.ingress.request import decode_segment, read_body
-from perdure.http.ingress.targets import decoded_key, named_service, run_handler
-from perdure.model.ids import BadId, parse_invocation_id
+from perdure.http.ingress.targets import decoded_key, named_service
+from perdure.model.ids import BadId, keyed_invocation_id, parse_invocation_id
+from perdure.model.journal import Failure
 from perdure.model.service import PayloadRules
 from perdure.model.target import ServiceKind, Target
 from perdure.node.engine import Engine
 from perdure.node.errors import InvocationNotFound, ServiceNotFound
+from perdure.node.requests import Outcome
 
 Verb: TypeAlias = Literal["attach", "output", "lookup"]
 T = TypeVar("T")
@@ -76,8 +78,21 @@ async def result(engine: Engine, receive: Receive, verb: Verb, existing: Existin
         try:
             outcome = await _while_connected(engine.attach(existing.invocation_id), receive)
         except InvocationNotFound:
-            raise RequestRefused(404, "not found", source="invocation") from None
-    return outcome_reply(outcome, _output_rules(engine, target))
+            # As the handler that attaches to it would be told.
+            outcome = Outcome(existing.invocation_id, Failure(404, "not found"))
+    return outcome_reply(outcome, _output_rules(engine, target), stacktrace_of(engine, outcome))
+
+
+def stacktrace_of(engine: Engine, outcome: Outcome) -> str | None:
+    """Of the attempt whose error became the result, because it was the last that was allowed."""
+    failure = outcome.result
+    if not isinstance(failure, Failure):
+        return None
+    row = engine.find(outcome.invocation_id)
+    error = None if row is None else row.last_error
+    if error is None or (error.code, error.message) != (failure.code, failure.message):
+        return None
+    return error.stacktrace or None
 
 
 def by_id(text: str) -> Existing:
@@ -98,19 +113,20 @@ def by_invocation_path(engine: Engine, segments: list[str]) -> tuple[Existing, s
     keyed = named_service(engine.registry, service).kind is not ServiceKind.SERVICE
     if len(segments) != (5 if keyed else 4):
         raise bad_shape(INVOCATION_PATH)
-    key = decoded_key(segments[1], INVOCATION_PATH) if keyed else None
+    key = decoded_key(segments[1]) if keyed else None
     target = Target(service, key, segments[-3])
     return Existing(engine.derived_id(target, segments[-2]), target), verb
 
 
-def by_workflow_path(engine: Engine, segments: list[str]) -> tuple[Existing, str]:
+def by_workflow_path(segments: list[str]) -> tuple[Existing, str]:
     """What follows `/restate/workflow/`, and its last segment."""
     if len(segments) != 3:
         raise bad_shape(WORKFLOW_PATH)
-    return _workflow(engine, segments[0], decode_segment(segments[1])), segments[2]
+    return _workflow(segments[0], decode_segment(segments[1])), segments[2]
 
 
-async def by_body(engine: Engine, receive: Receive, limit: int) -> Existing:
+async def by_body(receive: Receive, limit: int) -> Existing:
+    """Ids are derived from what is named, whether that exists or not."""
     body = await read_body(receive, limit)
     try:
         wanted = _targets.decode(body)
@@ -121,20 +137,26 @@ async def by_body(engine: Engine, receive: Receive, limit: int) -> Existing:
     if wanted.scope is not None:
         raise scopes_unsupported()
     if isinstance(wanted, _WorkflowTarget):
-        return _workflow(engine, wanted.workflow_name, wanted.workflow_key)
-    target = Target(wanted.service, wanted.key, wanted.handler)
-    keyed = named_service(engine.registry, wanted.service).kind is not ServiceKind.SERVICE
-    if keyed != (wanted.key is not None):
-        raise bad_request(f"'{wanted.service}' {'needs a key' if keyed else 'has no keys'}")
-    return Existing(engine.derived_id(target, wanted.idempotency_key), target)
+        return _workflow(wanted.workflow_name, wanted.workflow_key)
+    return _derived(Target(wanted.service, wanted.key, wanted.handler), wanted.idempotency_key)
 
 
-def _workflow(engine: Engine, name: str, key: str) -> Existing:
-    run = run_handler(named_service(engine.registry, name))
-    if run is None:
-        raise bad_request(f"the service '{name}' is no workflow")
-    target = Target(name, key, run.name)
-    return Existing(engine.derived_id(target, None), target)
+def _workflow(name: str, key: str) -> Existing:
+    return _derived(Target(name, key, ""), None)
+
+
+def _derived(target: Target, idempotency_key: str | None) -> Existing:
+    """`idempotency_key` None: the run of a workflow, whatever its handler is called."""
+    invocation_id = keyed_invocation_id(
+        target.service,
+        target.key,
+        target.handler,
+        workflow_run=idempotency_key is None,
+        idempotency_key=idempotency_key,
+        at_ms=0,
+        random=bytes(18),
+    )
+    return Existing(invocation_id, target if target.handler else None)
 
 
 def _target_of(engine: Engine, invocation_id: bytes) -> Target | None:

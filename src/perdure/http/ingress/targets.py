@@ -5,14 +5,18 @@ Services, handlers and idempotency keys stand in a path as they are; keys are pe
 
 from __future__ import annotations
 
+import string
+
 from perdure.http.ingress.refusals import RESTATE_PATH, SERVICE_PATH, bad_request, bad_shape
 from perdure.http.ingress.request import decode_segment
 from perdure.model import limits
 from perdure.model.service import HandlerSpec, ServiceSpec
-from perdure.model.target import HandlerKind, ServiceKind, Target
+from perdure.model.target import ServiceKind, Target
 from perdure.node.errors import HandlerNotFound, ServiceNotFound
 from perdure.node.registry import Registry
 
+SCOPE_CHARS_MAX = 36
+_SCOPE_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.-")
 _NO_KEY = "'{}' is keyed: its key comes before the handler"
 _KEY = "'{}' is a service without keys"
 
@@ -58,25 +62,33 @@ def named_service(registry: Registry, service: str) -> ServiceSpec:
     raise ServiceNotFound(service)
 
 
-def decoded_key(segment: str, expected: str) -> str:
-    """Errors: RequestRefused when the key is empty, too long, or not percent-encoded UTF-8."""
-    if not segment:
-        raise bad_shape(expected, "The key is empty")
+def decoded_key(segment: str) -> str:
+    """Errors: RequestRefused when the key is too long, or not UTF-8."""
     key = decode_segment(segment)
     if len(key) > limits.KEY_BYTES_MAX or len(key.encode()) > limits.KEY_BYTES_MAX:
         raise bad_request(f"the key is longer than the limit of {limits.KEY_BYTES_MAX} bytes")
     return key
 
 
-def run_handler(spec: ServiceSpec) -> HandlerSpec | None:
-    """The handler that is the workflow itself; None if the service is no workflow."""
-    return next((handler for handler in spec.handlers.values() if handler.kind is HandlerKind.RUN), None)
+def check_scoped(registry: Registry, segments: list[str]) -> None:
+    """What follows `/restate/scope/`: whether it could be invoked, if this server had scopes.
+
+    Errors: RequestRefused, ServiceNotFound, HandlerNotFound.
+    """
+    if len(segments) < 4 or segments[1] not in ("call", "send"):
+        raise bad_shape(RESTATE_PATH)
+    scope = decode_segment(segments[0])
+    if not _SCOPE_CHARACTERS.issuperset(scope):
+        raise bad_request("bad scope value: value contains characters outside the allowed set [a-zA-Z0-9_.-]")
+    if not 0 < len(scope) <= SCOPE_CHARS_MAX:
+        raise bad_request(f"bad scope value: it has 1 to {SCOPE_CHARS_MAX} characters")
+    resolve_restate_path(registry, segments[2:])
 
 
 def _target(spec: ServiceSpec, rest: list[str], expected: str) -> tuple[Target, HandlerSpec]:
     name = rest[-1]
     handler = spec.handlers.get(name)
-    key = decoded_key(rest[0], expected) if len(rest) == 2 else None
+    key = decoded_key(rest[0]) if len(rest) == 2 else None
     if handler is None:
         raise HandlerNotFound(spec.name, name)
     if not handler.public:
