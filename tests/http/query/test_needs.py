@@ -25,7 +25,7 @@ def session() -> Session:
 
 
 def needs(session: Session, sql: str) -> dict[str, Need]:
-    return {need.table: need for need in needs_of(plan(session.empty, sql))}
+    return {need.table: need for need in needs_of(plan(session.context, sql))}
 
 
 def need(session: Session, sql: str) -> Need:

@@ -139,6 +139,7 @@ TABLES = _parsed(_TABLES)
 
 NOT_NULL = frozenset({("sys_invocation", "status")})
 
+STATUS_VIEW_OF = "sys_invocation_status"
 STATUS_VIEW = """
 SELECT partition_key, target_service_name AS service, target_handler_name AS method, target_service_key AS service_key,
   target_service_key AS service_key_utf8, CAST(NULL AS INT) AS service_key_int32, CAST(NULL AS VARCHAR) AS service_key_uuid,

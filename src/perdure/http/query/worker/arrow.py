@@ -27,6 +27,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     for table, columns in TABLES.items()
 }
 
+EMPTY: Mapping[str, pa.RecordBatch] = {
+    table: pa.RecordBatch.from_pylist([], schema=schema) for table, schema in SCHEMAS.items()
+}
+
 
 def batch(table: str, columns: Mapping[str, Sequence[object]], rows: int) -> pa.RecordBatch:
     """A batch of this table; columns that are not given hold nothing."""

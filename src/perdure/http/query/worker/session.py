@@ -7,7 +7,9 @@ second time over what the node has sent. Nothing but a query is ever taken: no s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import IO
 
 import pyarrow as pa
@@ -15,8 +17,8 @@ from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext, SQLOpti
 from datafusion.dataframe import DataFrame
 
 from perdure.http.query import messages as m
-from perdure.http.query.schema import STATUS_VIEW, TABLES
-from perdure.http.query.worker.arrow import SCHEMAS
+from perdure.http.query.schema import STATUS_VIEW, STATUS_VIEW_OF, TABLES
+from perdure.http.query.worker.arrow import EMPTY
 from perdure.http.query.worker.encoding import Encoder, encoder_for
 from perdure.http.query.worker.needs import needs_of
 from perdure.http.query.worker.refusals import NothingIsChanged, TooMuch, refused
@@ -29,22 +31,14 @@ class Session:
     """One query at a time. `pool_bytes`: what sorts, joins and aggregations may hold."""
 
     def __init__(self, pool_bytes: int) -> None:
-        self._pool_bytes = pool_bytes
-        self.empty = _context({}, pool_bytes)
+        self.context = _context(pool_bytes)
+        for table in TABLES:
+            self._put(table, [])
 
     def run(self, asked: m.Ask, pipe_in: IO[bytes], pipe_out: IO[bytes]) -> m.Answer | m.Refused:
         """Errors: EOFError, BrokenPipeError when the node is gone."""
         try:
-            planned = plan(self.empty, asked.sql)
-            if asked.form == "postgres-shape":
-                return encoder_for(asked, planned.schema()).answer()
-            needs = needs_of(planned)
-            if needs:
-                m.send(pipe_out, m.Needs(needs))
-                planned = plan(_context(self._gather(needs, pipe_in), self._pool_bytes), asked.sql)
-            encoder = encoder_for(asked, planned.schema())
-            asyncio.run(_collect(planned, encoder))
-            return encoder.answer()
+            return self._answer(asked, pipe_in, pipe_out)
         except (EOFError, BrokenPipeError):
             raise
         except NothingIsChanged as error:
@@ -56,18 +50,59 @@ class Session:
         except Exception as error:  # whatever DataFusion and Arrow raise: the text is for whoever wrote the query
             return refused(error)
 
+    def _answer(self, asked: m.Ask, pipe_in: IO[bytes], pipe_out: IO[bytes]) -> m.Answer:
+        planned = plan(self.context, asked.sql)
+        if asked.form == "postgres-shape":
+            return encoder_for(asked, planned.schema()).answer()
+        needs = needs_of(planned)
+        if not needs:
+            return _encoded(asked, planned)
+        m.send(pipe_out, m.Needs(needs))
+        with self._filled(self._gather(needs, pipe_in)):
+            return _encoded(asked, plan(self.context, asked.sql))
+
     def _gather(self, needs: list[m.Need], pipe_in: IO[bytes]) -> dict[str, list[pa.RecordBatch]]:
         facts = m.receive_from_node(pipe_in)
         assert isinstance(facts, m.Facts)
-        building = {need.table: table_for(need, Known(facts)) for need in needs}
+        known = Known(facts)
+        building = {need.table: table_for(need, known) for need in needs}
         while isinstance(message := m.receive_from_node(pipe_in), m.Rows):
             building[message.table].take(message)
         return {table: each.finish() for table, each in building.items()}
 
+    @contextlib.contextmanager
+    def _filled(self, tables: dict[str, list[pa.RecordBatch]]) -> Iterator[None]:
+        """With these rows for as long as it takes. Tables are changed and not made anew, which takes ten times as long."""
+        for table, batches in tables.items():
+            self._put(table, batches)
+        try:
+            yield
+        finally:
+            for table in tables:
+                self._put(table, [])
 
-def _context(filled: dict[str, list[pa.RecordBatch]], pool_bytes: int) -> SessionContext:
+    def _put(self, table: str, batches: list[pa.RecordBatch]) -> None:
+        self.context.deregister_table(table)
+        self.context.register_record_batches(table, [batches or [EMPTY[table]]])
+        if table == STATUS_VIEW_OF:  # a view holds on to the table that it was made over
+            self.context.deregister_table("sys_status")
+            self.context.register_view("sys_status", self.context.sql(STATUS_VIEW))
+
+
+def _encoded(asked: m.Ask, planned: DataFrame) -> m.Answer:
+    encoder = encoder_for(asked, planned.schema())
+    asyncio.run(_collect(planned, encoder))
+    return encoder.answer()
+
+
+async def _collect(planned: DataFrame, encoder: Encoder) -> None:
+    async for batch in planned.execute_stream():
+        encoder.add(batch.to_pyarrow())
+
+
+def _context(pool_bytes: int) -> SessionContext:
     config = (
-        SessionConfig({"datafusion.optimizer.repartition_joins": "false"})
+        SessionConfig()
         .with_information_schema(True)
         .with_create_default_catalog_and_schema(True)
         .with_default_catalog_and_schema("restate", "public")
@@ -75,12 +110,7 @@ def _context(filled: dict[str, list[pa.RecordBatch]], pool_bytes: int) -> Sessio
         .with_batch_size(BATCH_ROWS)
     )
     runtime = RuntimeEnvBuilder().with_disk_manager_disabled().with_greedy_memory_pool(pool_bytes)
-    context = SessionContext(config, runtime)
-    for table in TABLES:
-        batches = filled.get(table) or [pa.RecordBatch.from_pylist([], schema=SCHEMAS[table])]
-        context.register_record_batches(table, [batches])
-    context.register_view("sys_status", context.sql(STATUS_VIEW))
-    return context
+    return SessionContext(config, runtime)
 
 
 _CHANGES = re.compile(
@@ -94,8 +124,3 @@ def plan(context: SessionContext, sql: str) -> DataFrame:
         raise NothingIsChanged(f"{change[1].upper()} is refused: SQL only reads here")
     only_queries = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
     return context.sql_with_options(sql, only_queries)
-
-
-async def _collect(planned: DataFrame, encoder: Encoder) -> None:
-    async for batch in planned.execute_stream():
-        encoder.add(batch.to_pyarrow())
