@@ -7,6 +7,7 @@ been accepted or not. What was acknowledged must come to its end, with the resul
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import dataclass
 from random import Random
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from perdure.log.errors import LogStopped
+from perdure.model.ids import parse_awakeable_id
 from perdure.model.journal import Failure, Result
 from perdure.model.target import Target
 from perdure.node.engine import Engine
@@ -138,8 +140,6 @@ class Outside:
         self._done: set[str] = set()
 
     async def run(self, engine: Engine) -> None:
-        from perdure.model.ids import parse_awakeable_id
-
         while True:
             await asyncio.sleep(0.05 + self._random.random())
             for awakeable, value in list(self._world.posted.items()):
@@ -150,29 +150,40 @@ class Outside:
 
 
 class Operator:
-    """Pauses, resumes, cancels and kills what clients have sent. `gentle`: only what leaves results as they are."""
+    """Pauses and resumes whatever is there; cancels and kills what clients have sent, unless he is `gentle`."""
 
-    def __init__(self, random: Random, clients: list[Client], *, gentle: bool) -> None:
+    def __init__(self, random: Random, clients: list[Client], every_s: float, *, gentle: bool) -> None:
         self._random = random
         self._clients = clients
+        self._every_s = every_s
         self._gentle = gentle
 
     async def run(self, engine: Engine) -> None:
         random = self._random
-        while True:
-            await asyncio.sleep(0.1 + 3 * random.random())
-            client = random.choice(self._clients)
-            if not client.accepted:
-                continue
-            invocation_id = random.choice(list(client.accepted))
-            actions = ["pause", "resume", "resume"] if self._gentle else ["pause", "resume", "cancel", "kill"]
-            action = random.choice(actions)
-            if action in ("cancel", "kill"):
-                client.disturbed.add(invocation_id)
-            try:
-                await getattr(engine, action)(invocation_id)
-            except (ControlRefused, InvocationNotFound):
-                continue
+        for _ in range(_OPERATIONS_MAX):
+            await asyncio.sleep(self._every_s * (0.1 + random.random()))
+            action, invocation_id = self._choose(engine)
+            if invocation_id is not None:
+                with contextlib.suppress(ControlRefused, InvocationNotFound):
+                    await getattr(engine, action)(invocation_id)
+
+    def _choose(self, engine: Engine) -> tuple[str, bytes | None]:
+        random = self._random
+        if self._gentle or random.random() < 0.6:
+            tables = random.choice(engine.store.tables)
+            newest = tables.meta.next_seq - 1
+            row = tables.invocation(random.randint(max(1, newest - 8), newest)) if newest else None
+            return random.choice(("pause", "resume", "resume")), None if row is None else row.id
+        client = random.choice(self._clients)
+        if not client.accepted:
+            return "cancel", None
+        invocation_id = random.choice(list(client.accepted))
+        client.disturbed.add(invocation_id)
+        return random.choice(("cancel", "kill")), invocation_id
+
+
+_OPERATIONS_MAX = 20
+"""In the life of one process."""
 
 
 def _invocation(program: Program, key: str | None, delay_ms: int = 0) -> NewInvocation:

@@ -32,14 +32,16 @@ class Write(NamedTuple):
 class Inode:
     """The content of a file, whatever its names. `pending` is what was done since the last sync, in order."""
 
-    __slots__ = ("data", "durable", "last_write", "pending")
+    __slots__ = ("data", "durable", "last_write", "pending", "synced_write")
 
     def __init__(self) -> None:
         self.data = bytearray()
         self.durable = bytearray()
         self.pending: list[Write] = []
         self.last_write = 0
-        """Offset of the latest write: before it, everything has been synced once, if the writer waits for syncs."""
+        """Offset of the latest write."""
+        self.synced_write = 0
+        """Offset of the latest write that a sync made sure of."""
 
 
 class NameChange(NamedTuple):
@@ -76,7 +78,9 @@ class Disk:
         self.dead = False
         self.operations = 0
         self.kill_at: int | None = None
-        """Number of the operation at which the process is killed."""
+        """The process is killed at the operation with this number, of those that `kill_kind` names."""
+        self.kill_kind = ""
+        """Beginning of `KIND PATH`; empty: all operations count."""
         self.errors = 0
         """Faults that were handed out."""
         self._random = random
@@ -129,12 +133,10 @@ class Disk:
         return bytes(inode.data[offset : offset + count])
 
     def write(self, path: str, inode: Inode, data: bytes, offset: int) -> None:
-        if self.kill_at == self.operations + 1 and not self.dead:
-            data = data[
-                : self._random.randrange(0, len(data) + 1, SECTOR_BYTES)
-            ]  # a write that its process did not survive
-            _put(inode.data, offset, data)
-            inode.pending.append(Write(offset, data))
+        if self._dies_at("write", path):  # a part of what its process was writing is there
+            part = data[: self._random.randrange(0, len(data) + 1, SECTOR_BYTES)]
+            _put(inode.data, offset, part)
+            inode.pending.append(Write(offset, part))
         self._operation("write", path)
         if self.faults.write_error and self._random.random() < self.faults.write_error:
             raise self._error(errno.EIO, "write", path)
@@ -160,6 +162,12 @@ class Disk:
         for write in inode.pending:
             _do(inode.durable, write)
         inode.pending = []
+        inode.synced_write = inode.last_write
+
+    def _dies_at(self, kind: str, path: str) -> bool:
+        """Whether the next operation is the one that the process does not survive."""
+        wanted = f"{kind} {path}".startswith(self.kill_kind)
+        return wanted and not self.dead and self.kill_at == self.operations + 1
 
     @contextmanager
     def unwatched(self) -> Iterator[None]:
@@ -174,9 +182,12 @@ class Disk:
     def _operation(self, kind: str, path: str) -> None:
         if self.dead:
             raise Killed
-        self.operations += 1
+        what = f"{kind} {path}"
         if kind != "read":
-            self._note(f"{kind} {path}")
+            self._note(what)
+        if not what.startswith(self.kill_kind):
+            return
+        self.operations += 1
         if self.operations == self.kill_at:
             self.kill()
             raise Killed
@@ -201,8 +212,8 @@ class Disk:
     def new_process(self) -> None:
         self.dead = False
         self.locks.clear()
-        self.operations = 0
-        self.kill_at = None
+        self.operations = self.errors = 0
+        self.kill_at, self.kill_kind = None, ""
         self.faults = NO_FAULTS
 
     def cut_power(self) -> None:
@@ -228,13 +239,13 @@ class Disk:
 
     def _keep_some(self, inode: Inode) -> None:
         """Of the pending writes none, all, some from the front, or any sectors in any order reach the platter."""
-        how = self._random.randrange(4)
-        if how == 0:
+        how = self._random.choice(("none", "all", "front", "any", "any", "any"))
+        if how == "none":
             return
         pending = inode.pending
-        if how == 1:
+        if how == "front":
             pending = pending[: self._random.randint(0, len(pending))]
-        share = 1.0 if how <= 2 else self._random.random()
+        share = self._random.random() if how == "any" else 1.0
         for write in pending:
             if write.data is None:
                 if share == 1.0 or self._random.random() < share:
@@ -251,6 +262,20 @@ class Disk:
         if offset < len(inode.durable):
             inode.durable[offset] ^= 1 << bit
         self._note(f"bit {bit} of byte {offset} of {path} flips")
+
+    def copy(self) -> dict[str, bytes]:
+        """Of a disk at rest: every file."""
+        return {name: bytes(inode.data) for name, inode in self.names.items()}
+
+    def restore(self, files: dict[str, bytes]) -> None:
+        """Put a copy back, durably."""
+        self.names.clear()
+        for name, data in files.items():
+            inode = self.names[name] = Inode()
+            inode.data, inode.durable = bytearray(data), bytearray(data)
+        self._durable_names = dict(self.names)
+        self._name_changes = []
+        self._note("restored from a copy")
 
     def free_bytes(self) -> int:
         return 0 if self.faults.full else 1 << 40

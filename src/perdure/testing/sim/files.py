@@ -98,10 +98,10 @@ class SimVFS(apsw.VFS):
     """SQLite's disk. One for each process of a simulation; `name` is what a connection asks for."""
 
     def __init__(self, name: str, disk: Disk, scratch: Path) -> None:
-        super().__init__(name, base="unix")
         self.name = name
         self._disk = disk
         self._scratch = scratch / name
+        super().__init__(name, base="unix")
 
     def xFullPathname(self, name: str) -> str:
         return name

@@ -6,6 +6,7 @@ What always holds: once it is dead it has no effect on the disk or the world, wh
 from __future__ import annotations
 
 import asyncio
+import traceback
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,9 @@ from perdure.node.phase import Phase
 from perdure.node.settings import EngineSettings
 from perdure.partition.invariants import check_partition
 from perdure.store.rows import Status
+from perdure.testing.sim.clients import Client, Operator, Outside
+from perdure.testing.sim.disk import NO_FAULTS
 from perdure.testing.sim.files import SimFiles, SimVFS
-from perdure.testing.sim.handlers import make_app
 from perdure.testing.sim.scenario import Life
 from perdure.testing.sim.virtual_time import NothingHappens, SeededRandom, SimExecutor, SimLoop, VirtualClock
 
@@ -28,7 +30,11 @@ if TYPE_CHECKING:
     from perdure.testing.sim.simulation import Simulation
 
 DATA = Path("/data")
-_LONGEST_LIFE_S = 40_000.0
+_LONGEST_LIFE_S = 120.0
+"""Of a process that nothing ends: what is paused would keep its callers waiting for ever."""
+_LONGEST_WAIT_S = 2_000.0
+_QUIET_S = 150.0
+"""Longer than anything waits: when nothing has happened for this time, nothing will."""
 _UNWINDING_ROUNDS = 20
 
 
@@ -48,8 +54,8 @@ class Process:
         self._number = number
         self._life = life
         self.crashed = False
+        self.refused = False
         self.everything_ended = False
-        self._error: BaseException | None = None
 
     def live(self) -> None:
         """From the start to the end, whatever it is."""
@@ -100,7 +106,7 @@ class Process:
         settings.segment_bytes = segment_bytes  # far below what is sensible, so that a short run fills many
         engine = SimEngine(
             settings,
-            make_app(simulation.world, self._life.version),
+            simulation.app(self._life.version),
             clock=VirtualClock(loop, self._life.clock_ms),
             files=SimFiles(simulation.disk),
             random=SeededRandom(random),
@@ -115,9 +121,10 @@ class Process:
     async def _main(self, engine: SimEngine, loop: SimLoop) -> None:
         simulation, life = self._simulation, self._life
         if life.ending == "operations":
-            simulation.disk.kill_at = int(life.after)
+            simulation.disk.kill_at, simulation.disk.kill_kind = int(life.after), life.kind
         elif life.ending == "time":
             loop.call_later(life.after, simulation.disk.kill)
+        self._plan_faults(loop)
         try:
             await engine.start()
         except (PerdureError, OSError) as error:
@@ -126,27 +133,46 @@ class Process:
         simulation.trace.note(f"started, {engine.recovered}")
         with simulation.disk.unwatched():
             simulation.records.check_start(engine)
-        others: list[Any] = [client.run(engine) for client in simulation.clients]
-        background: list[Any] = [simulation.outside.run(engine)]
-        if simulation.scenario.operated and not life.final:
-            background.append(simulation.operator.run(engine))
-        tasks = [loop.create_task(self._stoppable(each)) for each in others]
-        helpers = [loop.create_task(self._stoppable(each)) for each in background]
+        background: list[Client | Outside | Operator] = [simulation.outside]
+        if simulation.scenario.operator_s and not life.final:
+            background.append(simulation.operator)
+        tasks = [loop.create_task(self._stoppable(each, engine)) for each in simulation.clients]
+        helpers = [loop.create_task(self._stoppable(each, engine)) for each in background]
         await self._until_the_end(engine, tasks)
         for task in (*tasks, *helpers):
             task.cancel()
         if engine.phase is Phase.READY:
             with simulation.disk.unwatched():
                 self._check_all(engine)
-            await engine.stop(grace_s=life.after)
+            try:
+                await engine.stop(grace_s=life.after)
+            except PerdureError as error:
+                self._failed(error)
             simulation.trace.note("stopped")
         else:
             self._failed(await engine.failed())
             await engine.stop()
 
-    async def _stoppable(self, running: Any) -> None:
+    def _plan_faults(self, loop: SimLoop) -> None:
+        life, disk = self._life, self._simulation.disk
+
+        def begin() -> None:
+            disk.faults = life.faults
+
+        def end() -> None:
+            disk.faults = NO_FAULTS
+
+        if life.faults == NO_FAULTS:
+            return
+        if life.faults_from_s:
+            loop.call_later(life.faults_from_s, begin)
+        else:
+            begin()
+        loop.call_later(life.faults_from_s + life.faults_for_s, end)
+
+    async def _stoppable(self, someone: Client | Outside | Operator, engine: SimEngine) -> None:
         try:
-            await running
+            await someone.run(engine)
         except NodeStopped:
             pass
 
@@ -157,8 +183,9 @@ class Process:
             if life.ending == "stop":
                 await asyncio.wait([failed], timeout=life.after)
                 return
-            waited: list[asyncio.Future[Any]] = [failed, asyncio.gather(*tasks)]
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED, timeout=_LONGEST_LIFE_S)
+            limit_s = _LONGEST_WAIT_S if life.final else _LONGEST_LIFE_S
+            waited: list[asyncio.Future[Any]] = [failed, asyncio.gather(*tasks, return_exceptions=True)]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED, timeout=limit_s)
             if life.final and not failed.done():
                 await self._finish(engine, failed)
             elif not failed.done():
@@ -169,34 +196,40 @@ class Process:
     async def _finish(self, engine: SimEngine, failed: asyncio.Task[Any]) -> None:
         """Let everything come to its end; what is paused is resumed once."""
         simulation = self._simulation
-        resumed = await self._resume_paused(engine)
-        deadline = engine.loop.time() + _LONGEST_LIFE_S
+        await self._resume_paused(engine)
+        rounds, seen_lsn, quiet_s, step_s = 0, 0, 0.0, 0.05
         while not failed.done():
-            left = [status for tables in engine.store.tables for status in _unfinished(tables)]
+            left = _unfinished(engine)
             if not left:
-                self.everything_ended = True
-                with simulation.disk.unwatched():
-                    simulation.records.check_tables(engine)
-                for client in simulation.clients:
-                    client.judge_end(engine)
+                self._judge(engine)
                 return
-            if all(status is Status.PAUSED for status in left) or engine.loop.time() > deadline:
+            quiet_s = quiet_s + step_s if engine.applied_lsn == seen_lsn else 0.0
+            seen_lsn = engine.applied_lsn
+            if quiet_s > _QUIET_S:
                 if simulation.scenario.incompatible_upgrade:
-                    return
-                if resumed > 1 or engine.loop.time() > deadline:
+                    return  # what is left began under the other version
+                if rounds:
                     simulation.world.broken("ends", f"{len(left)} invocations do not come to their end: {left}")
                     return
-                resumed += 1
+                rounds, quiet_s = 1, 0.0
                 await self._resume_paused(engine)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(step_s)
+            step_s = min(2 * step_s, 10.0)
 
-    async def _resume_paused(self, engine: SimEngine) -> int:
+    def _judge(self, engine: SimEngine) -> None:
+        simulation = self._simulation
+        self.everything_ended = True
+        with simulation.disk.unwatched():
+            simulation.records.check_tables(engine)
+        for client in simulation.clients:
+            client.judge_end(engine)
+
+    async def _resume_paused(self, engine: SimEngine) -> None:
         for tables in engine.store.tables:
             for seq in tables.with_status(Status.PAUSED):
                 row = tables.invocation(seq)
                 assert row is not None
                 await engine.resume(row.id)
-        return 1
 
     def _check_all(self, engine: SimEngine) -> None:
         for tables in engine.store.tables:
@@ -206,22 +239,29 @@ class Process:
 
     def _refused(self, error: BaseException) -> None:
         simulation = self._simulation
-        if not simulation.disk.dead and not simulation.disk.errors:
+        self.refused = True
+        damage = simulation.damaged and _names_damage(error)
+        if not (simulation.disk.dead or simulation.disk.errors or damage):
             simulation.world.broken("start", f"refused: {error}")
         simulation.trace.note(f"start refused: {type(error).__name__}")
 
     def _failed(self, error: BaseException | None) -> None:
         simulation = self._simulation
-        if not simulation.disk.dead and not simulation.disk.errors:
+        if simulation.damaged and _names_damage(error):
+            simulation.over = True
+        elif not (simulation.disk.dead or simulation.disk.errors):
             simulation.world.broken("failed", f"the engine failed: {error}")
         simulation.trace.note(f"failed: {type(error).__name__}")
 
     def _bury(self, loop: SimLoop, engine: SimEngine, main: asyncio.Task[None]) -> None:
         simulation = self._simulation
-        world, disk = simulation.world, simulation.disk
+        world, disk, note = simulation.world, simulation.disk, simulation.trace.note
         if main.done() and not main.cancelled() and not disk.dead:
             error = main.exception()
-            if error is not None:
+            if error is not None and simulation.damaged and _names_damage(error):
+                simulation.over = True
+            elif error is not None:
+                note("".join(traceback.format_exception(error)))
                 world.broken("crash", f"{type(error).__name__}: {error}")
         for context in loop.errors:
             if not disk.dead:
@@ -244,6 +284,11 @@ class Process:
             disk.cut_power()
 
 
+def _names_damage(error: BaseException | None) -> bool:
+    """Whether the log or the store says that it cannot be read, as opposed to anything else going wrong."""
+    return isinstance(error, PerdureError) and error.code.startswith(("PD01", "PD02"))
+
+
 def _unwind(loop: SimLoop) -> None:
     """Let the coroutines of a dead process come to an end, so that none of them is left to the garbage collector."""
     for _ in range(_UNWINDING_ROUNDS):
@@ -258,10 +303,10 @@ def _unwind(loop: SimLoop) -> None:
         task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
-def _unfinished(tables: Any) -> list[Status]:
-    found = []
-    for seq in range(1, tables.meta.next_seq):
-        row = tables.invocation(seq)
-        if row is not None and row.status is not Status.COMPLETED:
-            found.append(row.status)
-    return found
+def _unfinished(engine: SimEngine) -> list[str]:
+    return [
+        f"{row.status.name} {row.target}"
+        for tables in engine.store.tables
+        for seq in range(1, tables.meta.next_seq)
+        if (row := tables.invocation(seq)) is not None and row.status is not Status.COMPLETED
+    ]

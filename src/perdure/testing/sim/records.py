@@ -30,6 +30,7 @@ class Records:
         self._world = world
         self._partitions = partitions
         self._by_lsn: list[bytes | None] = [None]
+        self._executor = executor
         self._rebuilt = Store.open(None, partitions, executor=executor)
         self._rebuilt_lsn = 0
 
@@ -74,6 +75,8 @@ class Records:
     def check_start(self, engine: Engine) -> None:
         """The log of a new process holds all that was acknowledged, as it was; and its tables follow from it."""
         world, log = self._world, engine.log
+        if world.lenient:
+            self._forget_behind(engine.applied_lsn)
         found_lsn = log.first_lsn - 1
         for first_lsn, records in log.read(log.first_lsn):
             for lsn, record in enumerate(records, first_lsn):
@@ -86,6 +89,13 @@ class Records:
         if max(found_lsn, engine.store.applied_lsn) < self.last_lsn:
             world.broken("acknowledged", f"the log ends at LSN {found_lsn}, but {self.last_lsn} was acknowledged")
         self.check_tables(engine)
+
+    def _forget_behind(self, lsn: int) -> None:
+        """The log lost its end, as it may: what it still holds is what counts from here on."""
+        del self._by_lsn[lsn + 1 :]
+        self._rebuilt.close()
+        self._rebuilt = Store.open(None, self._partitions, executor=self._executor)
+        self._rebuilt_lsn = 0
 
     def check_tables(self, engine: Engine) -> None:
         """The tables say what the records say."""

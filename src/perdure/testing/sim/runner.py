@@ -17,9 +17,9 @@ _COLLECT_EVERY = 10
 """Seeds after which garbage is collected: what a killed process leaves behind hangs together in cycles."""
 
 
-def run_one(seed: int) -> int:
+def run_one(seed: int, theme: str | None = None) -> int:
     """Print the trace of one seed and its digest; 1 when something did not hold."""
-    report = simulate(seed, trace=True)
+    report = simulate(seed, theme=theme, trace=True)
     for line in report.lines:
         print(line)
     if report.violation is not None:
@@ -28,12 +28,14 @@ def run_one(seed: int) -> int:
     return 0 if report.violation is None else 1
 
 
-def run_seeds(first: int, count: int, *, jobs: int | None = None, failures_max: int | None = 10) -> int:
+def run_seeds(
+    first: int, count: int, *, theme: str | None = None, jobs: int | None = None, failures_max: int | None = 10
+) -> int:
     """Print a line for each seed that fails, and a summary; 1 when any did."""
     began = time.monotonic()
     failed: list[Report] = []
     done = records = crashes = repeated = 0
-    for report in reports(first, count, jobs=jobs):
+    for report in reports(first, count, theme=theme, jobs=jobs):
         done += 1
         records += report.records
         crashes += report.crashes
@@ -41,7 +43,8 @@ def run_seeds(first: int, count: int, *, jobs: int | None = None, failures_max: 
         if report.violation is not None:
             failed.append(report)
             print(f"seed {report.seed} FAILED {report.violation}")
-            print(f"    run it again: python -m perdure.testing.sim --seed {report.seed}", flush=True)
+            again = f"python -m perdure.testing.sim --seed {report.seed}"
+            print(f"    run it again: {again}{f' --theme {theme}' if theme else ''}", flush=True)
             if failures_max is not None and len(failed) >= failures_max:
                 break
     seconds = time.monotonic() - began
@@ -52,17 +55,17 @@ def run_seeds(first: int, count: int, *, jobs: int | None = None, failures_max: 
     return 1 if failed else 0
 
 
-def reports(first: int, count: int, *, jobs: int | None = None) -> Iterator[Report]:
+def reports(first: int, count: int, *, theme: str | None = None, jobs: int | None = None) -> Iterator[Report]:
     """The reports of these seeds, in order."""
     jobs = jobs or os.cpu_count() or 1
     chunks = [range(at, min(at + _CHUNK, first + count)) for at in range(first, first + count, _CHUNK)]
     if jobs == 1 or len(chunks) == 1:
         _settle()
         for chunk in chunks:
-            yield from _run(chunk)
+            yield from _run(chunk, theme)
         return
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_settle) as pool:
-        for finished in pool.map(_run, chunks):
+        for finished in pool.map(_run, chunks, [theme] * len(chunks)):
             yield from finished
 
 
@@ -74,10 +77,10 @@ def _settle() -> None:
     sys.unraisablehook = lambda _: None
 
 
-def _run(seeds: range) -> list[Report]:
+def _run(seeds: range, theme: str | None) -> list[Report]:
     found: list[Report] = []
     for seed in seeds:
-        found.append(simulate(seed))
+        found.append(simulate(seed, theme=theme))
         if seed % _COLLECT_EVERY == 0:
             gc.collect()
     return found

@@ -17,19 +17,55 @@ class Life(NamedTuple):
     ending: Ending = "none"
     after: float = 0.0
     """Operations on the disk, or seconds, after which the end comes."""
+    kind: str = ""
+    """Which operations count; empty: all."""
     power: bool = False
     faults: Faults = NO_FAULTS
     faults_from_s: float = 0.0
+    """0: from the start on."""
     faults_for_s: float = 0.0
     clock_ms: int = 0
     """What somebody did to the wall clock before."""
-    flips: int = 0
-    """Bits of the disk that flip before it starts."""
+    flips: bool = False
+    """A bit of the disk flips before it starts."""
     final: bool = False
     """Without faults, to the end of everything."""
 
 
+class Theme(NamedTuple):
+    """What a seed is mostly about: chances for each of its lives, and which kinds of scenario it chooses from.
+
+    A mix of everything would have a little of each danger in every seed, and rarely two of the same.
+    """
+
+    faults: float = 0.03
+    flips: float = 0.02
+    power: float = 0.6
+    aimed: float = 0.5
+    """Of those killed at an operation: at one of the places where it matters most."""
+    stop: float = 0.2
+    operated: tuple[float, ...] = (0.0, 0.0, 0.0, 3.0)
+    incompatible: float = 0.05
+    os: float = 0.03
+    forgets: float = 0.15
+    partitions: tuple[int, ...] = (1, 1, 2, 3)
+
+
+THEMES = {
+    "mixed": Theme(),
+    "power": Theme(power=1.0, aimed=0.9, stop=0.0),
+    "partitions": Theme(partitions=(2, 3, 5)),
+    "errors": Theme(faults=0.7, power=0.8),
+    "damage": Theme(flips=0.8, stop=0.5),
+    "operator": Theme(operated=(0.05, 0.3), stop=0.1),
+    "upgrade": Theme(incompatible=1.0, stop=0.4),
+    "os": Theme(os=1.0, power=0.7),
+    "retention": Theme(forgets=1.0, stop=0.4),
+}
+
+
 class Scenario(NamedTuple):
+    theme: str
     partitions: int
     clients: int
     lives: list[Life]
@@ -37,7 +73,8 @@ class Scenario(NamedTuple):
     sync_s: float
     wal_pages: int
     gentle: bool
-    operated: bool
+    operator_s: float
+    """How long an operator waits between two things he does; 0: there is none."""
     forgets: bool
     incompatible_upgrade: bool
 
@@ -46,16 +83,19 @@ class Scenario(NamedTuple):
         return (2, 3) if self.incompatible_upgrade else (2,)
 
     @classmethod
-    def draw(cls, random: Random) -> Scenario:
-        incompatible = random.random() < 0.15
-        forgets = random.random() < 0.2
+    def draw(cls, random: Random, wanted: str | None = None) -> Scenario:
+        name = random.choice(list(THEMES))
+        name = wanted or name
+        theme = THEMES[name]
+        incompatible = random.random() < theme.incompatible
+        forgets = random.random() < theme.forgets
         choice = random.choice
         retention_ms = choice((500, 3_000)) if forgets else 86_400_000
         settings = {
-            "durability": "fsync",
+            "durability": "os" if random.random() < theme.os else "fsync",
             "segment_bytes": choice((4_096, 8_192, 32_768)),
-            "checkpoint_interval_ms": choice((20, 200, 1_000, 10_000)),
-            "cleanup_interval_ms": choice((300, 5_000)),
+            "checkpoint_interval_ms": choice((50, 500, 2_000, 10_000)),
+            "cleanup_interval_ms": choice((700, 5_000)),
             "inactivity_timeout_ms": choice((0, 200, 2_000, 60_000)),
             "journal_retention_ms": retention_ms,
             "idempotency_retention_ms": max(retention_ms, 86_400_000),
@@ -65,30 +105,60 @@ class Scenario(NamedTuple):
             "always_replay": random.random() < 0.1,
         }
         return cls(
-            partitions=choice((1, 1, 2, 3)),
-            clients=random.randint(1, 4),
-            lives=[_life(random, incompatible) for _ in range(random.randint(1, 6))],
+            theme=name,
+            partitions=choice(theme.partitions),
+            clients=random.randint(1, 3),
+            lives=[_life(random, theme, incompatible) for _ in range(random.randint(2, 6))],
             settings=settings,
             sync_s=choice((0.0, 0.0001, 0.002, 0.02)),
             wal_pages=choice((1, 20, 4_000)),
             gentle=random.random() < 0.7,
-            operated=random.random() < 0.5,
+            operator_s=choice(theme.operated),
             forgets=forgets,
             incompatible_upgrade=incompatible,
         )
 
 
-def _life(random: Random, incompatible: bool) -> Life:
+def _life(random: Random, theme: Theme, incompatible: bool) -> Life:
     versions = (1, 2, 3) if incompatible else (1, 2)
-    ending: Ending = random.choice(("operations", "operations", "time", "time", "stop"))
+    stops = random.random() < theme.stop
+    ending: Ending = "stop" if stops else random.choice(("operations", "operations", "time"))
+    kind = ""
     if ending == "operations":
-        after = float(random.choice((random.randint(1, 60), random.randint(1, 400), random.randint(1, 1_500))))
+        kind = random.choice(_KINDS) if random.random() < theme.aimed else ""
+        most = random.choice((10, 60)) if kind else random.choice((30, 300, 1_500))
+        after = float(random.randint(1, most))
     else:
         after = random.choice((0.05, 1.0, 10.0, 30.0)) * random.random()
     return Life(
         version=random.choice(versions),
         ending=ending,
         after=after,
-        power=random.random() < 0.6,
+        kind=kind,
+        power=random.random() < theme.power,
+        faults=random.choice(_FAULTS) if random.random() < theme.faults else NO_FAULTS,
+        faults_from_s=random.choice((0.0, 5.0 * random.random())),
+        faults_for_s=random.choice((0.1, 3.0)),
         clock_ms=random.choice((0, 0, 0, 5_000, -5_000)),
+        flips=random.random() < theme.flips,
     )
+
+
+_KINDS = (
+    "sync /data/log/s",
+    "write /data/log/s",
+    "syncdir /data/log",
+    "rename /data/log",
+    "sync /data/store",
+    "write /data/store",
+    "read /data",
+)
+"""Places where it matters more than elsewhere to be killed."""
+_FAULTS = (
+    Faults(sync_error=0.3),
+    Faults(sync_error=0.05),
+    Faults(sync_error=0.05),
+    Faults(write_error=0.05),
+    Faults(read_error=0.02),
+    Faults(full=True),
+)

@@ -10,10 +10,14 @@ import logging
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
+from unittest.mock import patch
 
+from perdure.sdk.app import App
+from perdure.store import schema
 from perdure.testing.sim.clients import Client, Operator, Outside
 from perdure.testing.sim.disk import Disk
 from perdure.testing.sim.files import scratch_directory
+from perdure.testing.sim.handlers import make_app
 from perdure.testing.sim.process import Process
 from perdure.testing.sim.programs import Author
 from perdure.testing.sim.records import Records
@@ -38,10 +42,10 @@ class Report(NamedTuple):
     lines: list[str]
 
 
-def simulate(seed: int, *, trace: bool = False) -> Report:
-    """Run one seed. Nothing is raised for what does not hold: the report names it."""
+def simulate(seed: int, *, theme: str | None = None, trace: bool = False) -> Report:
+    """Run one seed, with the theme that it draws or this one. Nothing is raised for what does not hold: the report names it."""
     with scratch_directory() as scratch:
-        simulation = Simulation(seed, Path(scratch), keep_trace=trace)
+        simulation = Simulation(seed, Path(scratch), theme, keep_trace=trace)
         violation = simulation.run()
     return Report(
         seed,
@@ -58,9 +62,9 @@ def simulate(seed: int, *, trace: bool = False) -> Report:
 class Simulation:
     """What outlives the processes."""
 
-    def __init__(self, seed: int, scratch: Path, *, keep_trace: bool) -> None:
+    def __init__(self, seed: int, scratch: Path, theme: str | None, *, keep_trace: bool) -> None:
         self.random = Random(seed)
-        self.scenario = scenario = Scenario.draw(self.random)
+        self.scenario = scenario = Scenario.draw(self.random, theme)
         self.scratch = scratch
         self.now_s = 1_000.0
         self.crashes = 0
@@ -70,13 +74,22 @@ class Simulation:
         self.trace.note(f"seed {seed} {scenario}")
         self.world = World(self.trace)
         self.disk = Disk(Random(self.random.random()), self.trace.note)
+        self._apps: dict[int, App] = {}
         author = Author(Random(self.random.random()), cells=2, fragile=scenario.incompatible_upgrade)
         self.clients = [
             Client(number, self.world, Random(self.random.random()), author, forgets=scenario.forgets)
             for number in range(scenario.clients)
         ]
         self.outside = Outside(self.world, Random(self.random.random()))
-        self.operator = Operator(Random(self.random.random()), self.clients, gentle=scenario.gentle)
+        self.operator = Operator(
+            Random(self.random.random()), self.clients, scenario.operator_s, gentle=scenario.gentle
+        )
+        self.damaged = False
+        """A bit has flipped and nobody has refused it so far."""
+        self._copy: dict[str, bytes] = {}
+        self._copied_lsn = 0
+        self.over = False
+        """Damage was refused by a process that had begun: there is nothing to go on with."""
         idle = SimLoop(Random(0), 0.0)
         self.records = Records(self.world, scenario.partitions, SimExecutor(idle, Random(0)))
         idle.close()
@@ -84,34 +97,78 @@ class Simulation:
     def run(self) -> Violation | None:
         logging.disable(logging.CRITICAL)
         try:
-            for life in self.scenario.lives:
-                self._live(life)
-                if self.world.violations:
-                    return self.world.violations[0]
-            return self._to_the_end()
+            with patch.object(schema, "WAL_PAGES", self.scenario.wal_pages):
+                for life in self.scenario.lives:
+                    self._live(life)
+                    if self.world.violations or self.over:
+                        return next(iter(self.world.violations), None)
+                return self._to_the_end()
         finally:
             logging.disable(logging.NOTSET)
             self.records.close()
 
+    def app(self, version: int) -> App:
+        """The code that a process runs; the same object for all that run this version."""
+        app = self._apps.get(version)
+        if app is None:
+            app = self._apps[version] = make_app(self.world, version)
+        return app
+
     def _live(self, life: Life) -> Process:
         self.lives += 1
+        if life.flips and not self.damaged:
+            self._copy, self._copied_lsn = self.disk.copy(), self.records.last_lsn
+            self.damaged = self._flip()
         process = Process(self, self.lives, life)
         process.live()
         self.crashes += process.crashed
+        if self.damaged and process.refused:
+            if self.records.last_lsn == self._copied_lsn:
+                self.disk.restore(self._copy)  # as the refusal says
+                self.damaged = False
+            else:
+                self.over = True
+        if self.scenario.settings["durability"] == "os" and process.crashed and life.power:
+            self.world.lenient = True
         return process
+
+    def _flip(self) -> bool:
+        """One bit somewhere in what counts.
+
+        After a crash the last batch of the log cannot be told from a torn one when it is damaged: it is left alone. So is
+        SQLite's WAL: it takes what follows a damaged frame for torn, also what it has moved into the file already.
+        """
+        random, disk = self.random, self.disk
+        paths = sorted(name for name, inode in disk.names.items() if inode.data and not name.endswith("-wal"))
+        if not paths:
+            return False
+        path = random.choice(paths)
+        inode = disk.names[path]
+        end = len(inode.data)
+        segments = [name for name in paths if "/segment-" in name]
+        if "/segment-" in path:
+            end = inode.last_write + 400
+            if path == segments[-1] and "/data/log/clean-stop" not in disk.names:
+                end = inode.synced_write
+        if end <= 0:
+            return False
+        disk.flip(path, random.randrange(min(end, len(inode.data))), random.randrange(8))
+        return True
 
     def _to_the_end(self) -> Violation | None:
         """Lives without faults, until everything has come to its end."""
         for _ in range(FINAL_LIVES_MAX):
             for version in self.scenario.final_versions:
                 process = self._live(Life(version=version, final=True))
-                if self.world.violations:
-                    return self.world.violations[0]
+                if self.world.violations or self.over:
+                    return next(iter(self.world.violations), None)
                 if process.everything_ended:
                     return self._judge()
         return Violation("ends", "some invocations never came to their end")
 
     def _judge(self) -> Violation | None:
+        if self.world.lenient:
+            return None
         for key in self.world.history.not_linearizable():
             return Violation("linearizable", f"the history of {key}: {self.world.history.calls[key]}")
         return None

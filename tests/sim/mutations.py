@@ -1,0 +1,430 @@
+"""Guards of the engine, each switched off by a patch of the production code: what the simulator must notice.
+
+A mutation is a context: inside it the guard is off. Each says in a word what would be lost without the guard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Any
+from unittest.mock import patch
+
+import apsw
+
+from perdure.invoker import local, steps
+from perdure.log import recovery, scan, segments
+from perdure.log.segment_log import SegmentLog
+from perdure.model.records import Forget
+from perdure.node.checkpoints import Checkpoints
+from perdure.node.core import Core
+from perdure.partition import apply as applying
+from perdure.partition import lifecycle
+from perdure.partition.actions import Delivered
+from perdure.partition.messages import handle
+from perdure.partition.transitions import attempts, progress
+from perdure.store import schema, tables, writer
+from perdure.store.errors import CheckpointFailed
+
+Mutation = Callable[[], AbstractContextManager[object]]
+MUTATIONS: dict[str, tuple[Mutation, str | None]] = {}
+"""By name: the mutation, and the theme of the seeds that are to find it."""
+
+
+def mutation(theme: str | None = None) -> Callable[[Callable[[], Iterator[None]]], Mutation]:
+    def register(make: Callable[[], Iterator[None]]) -> Mutation:
+        made = contextmanager(make)
+        MUTATIONS[make.__name__] = (made, theme)
+        return made
+
+    return register
+
+
+@contextmanager
+def _patched(*patches: Any) -> Iterator[None]:
+    with ExitStack() as stack:
+        for each in patches:
+            stack.enter_context(each)
+        yield
+
+
+# --- the log --------------------------------------------------------------------------------------------------------------
+
+
+@mutation("power")
+def no_fsync() -> Iterator[None]:
+    """A batch is acknowledged without having been synced."""
+    with patch.object(segments.ActiveSegment, "sync", lambda self: None):
+        yield
+
+
+@mutation("power")
+def acknowledge_before_sync() -> Iterator[None]:
+    """The sync comes after everybody was told."""
+
+    def commit(self: Any, active: Any, batch: Any) -> None:
+        active.append(batch.first_lsn, len(batch.slots), batch.body)
+        if self._fsync:
+            self._loop.call_later(0.001, _sync_if_possible, active)
+
+    with patch.object(SegmentLog, "_commit", commit):
+        yield
+
+
+def _sync_if_possible(active: Any) -> None:
+    with suppress(OSError):
+        active.sync()
+
+
+@mutation("power")
+def no_body_checksum() -> Iterator[None]:
+    """A batch counts when its header is good, whatever its body is."""
+
+    class Matches:
+        def __ne__(self, other: object) -> bool:
+            return False
+
+    class NoCrc:
+        @staticmethod
+        def crc32(data: Any, seed: int = 0) -> Any:
+            return Matches()
+
+    with patch.object(scan, "zlib", NoCrc):
+        yield
+
+
+@mutation("power")
+def same_salt_in_each_life() -> Iterator[None]:
+    """A recycled segment keeps its salt: batches of its former life look good."""
+    real = segments.SegmentDirectory.activate
+
+    def activate(self: Any, spare: Any, number: int, base_lsn: int, durability: Any) -> Any:
+        class Constant:
+            def bytes(self, count: int) -> bytes:
+                return b"\x07" * count
+
+        kept, self._random = self._random, Constant()
+        try:
+            return real(self, spare, number, base_lsn, durability)
+        finally:
+            self._random = kept
+
+    with patch.object(segments.SegmentDirectory, "activate", activate):
+        yield
+
+
+@mutation("power")
+def new_segment_without_directory_sync() -> Iterator[None]:
+    """A segment is written to before its name is sure to be there."""
+    real = segments.SegmentDirectory.activate
+
+    def activate(self: Any, *args: Any) -> Any:
+        files, self._files = self._files, _NoDirectorySync(self._files)
+        try:
+            return real(self, *args)
+        finally:
+            self._files = files
+
+    with patch.object(segments.SegmentDirectory, "activate", activate):
+        yield
+
+
+class _NoDirectorySync:
+    def __init__(self, files: Any) -> None:
+        self._files = files
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+    def sync_directory(self, path: Any) -> None:
+        pass
+
+
+@mutation("errors")
+def go_on_after_a_failed_sync() -> Iterator[None]:
+    """A failed sync is tried again on the same file, which then says that all is well."""
+
+    def commit(self: Any, active: Any, batch: Any) -> None:
+        active.append(batch.first_lsn, len(batch.slots), batch.body)
+        for _ in range(5):
+            try:
+                active.sync()
+                return
+            except OSError:
+                continue
+
+    with patch.object(SegmentLog, "_commit", commit):
+        yield
+
+
+@mutation("errors")
+def no_repair_of_the_tail() -> Iterator[None]:
+    """What is in memory after a failed sync is taken to be on the disk."""
+
+    def repair_last(files: Any, last: Any, *, torn: bool) -> None:
+        file = files.open(last.path)
+        if torn:
+            segments.write_zeros(file, last.end, last.header.segment_bytes)
+        file.sync()
+        file.close()
+
+    with patch.object(recovery, "_repair_last", repair_last):
+        yield
+
+
+@mutation("damage")
+def clean_stop_means_nothing() -> Iterator[None]:
+    """After a stop in order, a damaged end is taken for a torn write."""
+    with patch.object(recovery, "_read_clean_stop", lambda files, directory: None):
+        yield
+
+
+@mutation("damage")
+def damage_before_good_batches_is_cut() -> Iterator[None]:
+    """A bad batch with a good one behind it is taken for a torn write."""
+    with patch.object(scan.SegmentReader, "header_behind", lambda self, offset: None):
+        yield
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------------
+
+
+@mutation("power")
+def trim_before_the_checkpoint() -> Iterator[None]:
+    """Segments are recycled before the tables that cover them are written."""
+
+    async def write(self: Any) -> None:
+        lsn = self._applied_lsn()
+        self._store.freeze(lsn)
+        await self._log.sync()
+        self._log.trim(lsn)
+        await asyncio.wrap_future(self._store.write_frozen())
+        self._store.written()
+        self._written_lsn = lsn
+
+    with patch.object(Checkpoints, "write", write):
+        yield
+
+
+@mutation("power")
+def checkpoint_without_sync() -> Iterator[None]:
+    """SQLite commits with synchronous=NORMAL: in WAL mode that syncs nothing."""
+    real = schema.open_writer
+
+    def open_writer(*args: Any) -> Any:
+        connection = real(*args)
+        connection.pragma("synchronous", "NORMAL")
+        return connection
+
+    with patch("perdure.store.store.open_writer", open_writer):
+        yield
+
+
+@mutation("os")
+def log_not_synced_before_a_checkpoint() -> Iterator[None]:
+    """With durability `os` the tables may then be ahead of the log."""
+
+    async def write(self: Any) -> None:
+        lsn = self._applied_lsn()
+        self._store.freeze(lsn)
+        await asyncio.wrap_future(self._store.write_frozen())
+        self._store.written()
+        self._written_lsn = lsn
+        self._log.trim(lsn)
+
+    with patch.object(Checkpoints, "write", write):
+        yield
+
+
+@mutation("power")
+def lsn_outside_the_transaction() -> Iterator[None]:
+    """The applied LSN is committed after the tables, on its own."""
+
+    def write_checkpoint(connection: Any, lsn: int, layers: Any) -> int:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for partition, layer in enumerate(layers):
+                writer._LayerWriter(connection, partition).write(layer)
+            connection.execute("COMMIT")
+            connection.execute("BEGIN IMMEDIATE")
+            schema.put_applied_lsn(connection, lsn)
+            connection.execute("COMMIT")
+        except apsw.Error as error:
+            raise CheckpointFailed(str(error)) from error
+        return lsn
+
+    with patch("perdure.store.store.write_checkpoint", write_checkpoint):
+        yield
+
+
+@mutation()
+def frozen_layer_let_go_too_early() -> Iterator[None]:
+    """The layer that is being written is not readable meanwhile."""
+    real = tables.Tables.freeze
+
+    def freeze(self: Any) -> Any:
+        frozen = real(self)
+        self.layers = (self.layers[0],)
+        return frozen
+
+    with patch.object(tables.Tables, "freeze", freeze):
+        yield
+
+
+# --- the partition ----------------------------------------------------------------------------------------------------------
+
+
+@mutation("operator")
+def no_epoch_fence() -> Iterator[None]:
+    """Attempts that are over may still say something."""
+
+    def current(row: Any, epoch: int) -> bool:
+        return row is not None
+
+    with _patched(
+        patch.object(attempts, "attempt_is_current", current), patch.object(progress, "attempt_is_current", current)
+    ):
+        yield
+
+
+@mutation("partitions")
+def no_dedup_between_partitions() -> Iterator[None]:
+    """A message that is delivered again is handled again."""
+
+    def deliver(work: Any, record: Any) -> None:
+        meta = work.tables.edit_meta()
+        meta.delivered = {**meta.delivered, record.source_partition: record.outbox_seq}
+        handle(work, record.message)
+        work.actions.append(Delivered(record.source_partition, work.partition, record.outbox_seq))
+
+    transitions = {**applying.TRANSITIONS, applying.records.Deliver: deliver}
+    with patch.object(applying, "TRANSITIONS", transitions):
+        yield
+
+
+@mutation()
+def no_key_lock() -> Iterator[None]:
+    """Invocations of one key run at once. The invariants are off too: what outsiders see must tell."""
+
+    def admit(work: Any, row: Any) -> None:
+        lifecycle.start(work, row)
+
+    with _patched(
+        patch.object(lifecycle, "admit", admit),
+        patch.object(lifecycle, "release_key", lambda work, row: None),
+        patch("perdure.partition.transitions.timers.admit", admit),
+        patch("perdure.partition.invariants._check_key", lambda tables, row: None),
+    ):
+        yield
+
+
+@mutation("retention")
+def cleaner_without_record() -> Iterator[None]:
+    """The cleaner drops what is expired from the tables, and the log does not know."""
+
+    def forget(self: Any, record: Forget) -> None:
+        for seq in record.seqs:
+            self.store.tables[record.partition].forget(seq)
+        self._cleaner.forgotten(record)
+
+    with patch.object(Core, "_forget", forget):
+        yield
+
+
+@mutation()
+def no_idempotency_join() -> Iterator[None]:
+    """A request that is repeated starts another invocation."""
+    real = lifecycle.create
+
+    def create(work: Any, request: Any) -> None:
+        with patch.object(type(work.tables), "find", lambda self, invocation_id: None):
+            real(work, request)
+
+    with _patched(
+        patch("perdure.partition.transitions.invoke.create", create),
+        patch("perdure.partition.messages.lifecycle.create", create),
+    ):
+        yield
+
+
+@mutation()
+def suspension_misses_what_came_meanwhile() -> Iterator[None]:
+    """A suspension does not look whether something came that its attempt was not told."""
+    real = attempts.suspended
+
+    def suspended(work: Any, record: Any) -> None:
+        record.notifications = 1 << 30
+        real(work, record)
+
+    transitions = {**applying.TRANSITIONS, applying.records.Suspended: suspended}
+    with patch.object(applying, "TRANSITIONS", transitions):
+        yield
+
+
+@mutation()
+def timers_fire_twice() -> Iterator[None]:
+    """A timer that fired stays in the tables."""
+    with patch.object(tables.Tables, "drop_timer", lambda self, key: None):
+        yield
+
+
+# --- attempts ---------------------------------------------------------------------------------------------------------------
+
+
+@mutation()
+def steps_start_during_replay() -> Iterator[None]:
+    """A step whose result is recorded runs again when its handler is replayed."""
+
+    def start_step(self: Any, step: Any) -> None:
+        self._steps.fresh[step.completion_id] = step
+        self._steps.start()
+
+    with _patched(
+        patch.object(local.LocalAttempt, "start_step", start_step),
+        patch.object(local.LocalAttempt, "_step_done", _done_unless_recorded),
+    ):
+        yield
+
+
+_step_done = local.LocalAttempt._step_done
+
+
+def _done_unless_recorded(self: Any, step: Any, result: Any) -> None:
+    if step.completion_id not in self._completed:
+        _step_done(self, step, result)
+
+
+@mutation("upgrade")
+def no_replay_comparison() -> Iterator[None]:
+    """What a handler asks on replay is taken to be what it asked before."""
+    with patch("perdure.invoker.replay.same", lambda recorded, issued: True):
+        yield
+
+
+@mutation("operator")
+def steps_run_on_after_their_attempt() -> Iterator[None]:
+    """A killed or paused attempt does not stop its steps."""
+    with patch.object(steps.Steps, "cancel", lambda self: None):
+        yield
+
+
+@mutation()
+def no_attempt_after_a_restart() -> Iterator[None]:
+    """A start does not take up the attempts that the last process took down."""
+    with patch("perdure.node.recovery.Backlog.add", lambda self, partition, seq, epoch: None):
+        yield
+
+
+@mutation("partitions")
+def outbox_not_forwarded_at_start() -> Iterator[None]:
+    """Messages that were on their way when the process died stay where they are."""
+    with patch("perdure.node.performer.Performer.forward_all", lambda self: None):
+        yield
+
+
+@mutation()
+def timers_not_loaded_at_start() -> Iterator[None]:
+    """Timers set by an earlier process never fire."""
+    with patch("perdure.node.timers.Timers.start", lambda self: None):
+        yield
