@@ -72,7 +72,8 @@ class Process:
 
 
 class RestateServer(Process):
-    def __init__(self, binary: Path, directory: Path) -> None:
+    def __init__(self, binary: Path, directory: Path, **settings: str) -> None:
+        """`settings`: further RESTATE_... variables."""
         ingress, admin, node = free_ports(3)
         self.ingress = f"http://127.0.0.1:{ingress}"
         self.admin = f"http://127.0.0.1:{admin}"
@@ -86,6 +87,7 @@ class RestateServer(Process):
             "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "64MB",
             "RESTATE_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "1",
+            **settings,
         }
         command = [str(binary), "--base-dir", str(directory), "--node-name", "n1", "--listen-mode", "tcp", "--no-logo"]
         super().__init__(command, directory.parent / f"{directory.name}.output", environment)

@@ -551,11 +551,23 @@ async def endless(name: str) -> None:
         touch(f"{name}-stopped")
 
 
+class Turned(perdure.JournalValueCodec):
+    """Not a cipher, but told from what it hides."""
+
+    def encode(self, buf: bytes) -> bytes:
+        return b"turned:" + buf[::-1]
+
+    async def decode(self, buf: bytes) -> bytes:
+        assert buf.startswith(b"turned:"), buf
+        return buf[7:][::-1]
+
+
 # A test that fails is to fail soon.
 few_tries = perdure.InvocationRetryPolicy(
     initial_interval=timedelta(milliseconds=50), max_attempts=8, on_max_attempts="kill"
 )
 app = perdure.app([work, cell, flow, target], invocation_retry_policy=few_tries)
+secret = perdure.app([work, cell, flow, target], invocation_retry_policy=few_tries, journal_value_codec=Turned())
 # Tried again and again: what gets lost on the way is no failure of the handler.
 soon = perdure.InvocationRetryPolicy(timedelta(milliseconds=10), 1.5, timedelta(milliseconds=100), 10_000)
 patient = perdure.app([work, cell, flow, target], invocation_retry_policy=soon)
