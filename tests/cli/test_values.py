@@ -58,7 +58,7 @@ def test_addresses(text: str, address: Address) -> None:
         (values.duration_ms, "ten seconds"),
         (values.duration_ms, "10s later"),
         (values.duration_ms, "-5s"),
-        (values.size_bytes, "1MB"),
+        (values.size_bytes, "1XB"),
         (values.size_bytes, "-1"),
         (values.address, "localhost"),
         (values.address, "::1:80"),

@@ -14,7 +14,7 @@ import perdure
 from perdure.http.ingress.refusals import RequestRefused
 from perdure.http.ingress.targets import resolve_path
 from perdure.model.retry import RetryPolicy
-from perdure.model.service import HandlerSpec
+from perdure.model.service import DAY_MS, HandlerSpec
 from perdure.model.target import HandlerKind
 from perdure.node.registry import Registry
 from perdure.node.settings import EngineSettings
@@ -198,3 +198,27 @@ async def test_an_attempt_that_waits_leaves_memory_after_the_handlers_own_timeou
 
 def test_the_kind_of_the_defaults_is_never_seen() -> None:
     assert resolved({}, {}, {}).kind is HandlerKind.RUN
+
+
+def test_nobody_chooses_more_than_the_node_allows() -> None:
+    service = perdure.Service(
+        "Greedy",
+        journal_retention=timedelta(days=30),
+        idempotency_retention=timedelta(seconds=1),
+        invocation_retry_policy=perdure.InvocationRetryPolicy(max_attempts=1000),
+    )
+
+    @service.handler()
+    async def work(ctx: perdure.Context) -> None:
+        return None
+
+    settings = EngineSettings(
+        journal_retention_max_ms=7 * DAY_MS,
+        idempotency_retention_max_ms=DAY_MS,
+        workflow_completion_retention_max_ms=3,
+        retry_attempts_max=10,
+    )
+    (spec,) = Registry(perdure.app([service]).services(), settings).services()
+    handler = spec.handlers["work"]
+    assert (handler.journal_retention_ms, handler.idempotency_retention_ms) == (7 * DAY_MS, 1_000)
+    assert (handler.workflow_completion_retention_ms, handler.retry.max_attempts) == (3, 10)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
-from perdure.cli import values
+from perdure.cli import restate_names, values
+from perdure.cli.restate_names import RestateNames
 from perdure.cli.values import Address, Raw
 from perdure.http.query.limits import MEMORY_BYTES_MIN, Limits
 from perdure.model.errors import PerdureError
@@ -60,6 +61,8 @@ class Setting:
     restate: str | None = None
     show: Callable[[object], str] = values.in_words
     field: str | None = None
+    restate_read: Callable[[Raw], object] | None = None
+    """How a value under that name is read, where it is written otherwise."""
 
     @property
     def variable(self) -> str:
@@ -74,6 +77,17 @@ class Value:
 
 def _duration(field: str, help: str, restate: str | None = None) -> Setting:
     return _engine(field.removesuffix("_ms"), values.duration_ms, field, help, restate, values.duration_in_words)
+
+
+def _cap(of: str, restate: str) -> Setting:
+    return _engine(
+        f"{of}_max",
+        values.or_none("unlimited", values.duration_ms),
+        f"{of}_max_ms",
+        f"The longest `{of}` that a handler can choose, or `unlimited`.",
+        restate,
+        values.duration_in_words,
+    )
 
 
 def _size(field: str, help: str, restate: str | None = None) -> Setting:
@@ -126,6 +140,7 @@ SETTINGS: tuple[Setting, ...] = (
         str,
         "ingress_url",
         "Where the outside reaches the ingress, for `ctx.awakeable_url`; unset: the address it listens on.",
+        "RESTATE_INGRESS__ADVERTISED_ADDRESS",
     ),
     Setting(
         "admin",
@@ -178,12 +193,21 @@ SETTINGS: tuple[Setting, ...] = (
         "RESTATE_SHUTDOWN_TIMEOUT",
         _shown_duration,
     ),
-    Setting("log_level", values.one_of("debug", "info", "warning", "error"), "info", "What is written to stderr."),
+    Setting(
+        "log_level",
+        values.one_of("debug", "info", "warning", "error"),
+        "info",
+        "What is written to stderr.",
+        "RESTATE_LOG_FILTER",
+        restate_read=restate_names.log_level,
+    ),
     Setting(
         "log_format",
         values.one_of("text", "json"),
         "text",
         "Lines for people, or one JSON object a line.",
+        "RESTATE_LOG_FORMAT",
+        restate_read=restate_names.log_format,
     ),
     Setting(
         "retry_initial_interval",
@@ -248,6 +272,17 @@ SETTINGS: tuple[Setting, ...] = (
         "How long the result of a workflow run is kept.",
         "RESTATE_DEFAULT_WORKFLOW_COMPLETION_RETENTION",
     ),
+    _cap("journal_retention", "RESTATE_MAX_JOURNAL_RETENTION"),
+    _cap("idempotency_retention", "RESTATE_MAX_IDEMPOTENCY_RETENTION"),
+    _cap("workflow_completion_retention", "RESTATE_MAX_WORKFLOW_COMPLETION_RETENTION"),
+    _engine(
+        "retry_attempts_max",
+        values.or_none("unlimited", values.whole_number),
+        "retry_attempts_max",
+        "The most attempts that a handler's own policy can have, or `unlimited`.",
+        "RESTATE_MAX_RETRY_POLICY_MAX_ATTEMPTS",
+        str,
+    ),
     _engine(
         "retention_bytes_max",
         values.or_none("unlimited", values.size_bytes),
@@ -278,12 +313,21 @@ SETTINGS: tuple[Setting, ...] = (
     _duration(
         "loop_stall_ms", "Code that blocks the server's loop for this long is named in the log; `0s`: not looked for."
     ),
-    _duration("deployment_connect_timeout_ms", "How long a connection to a deployment may take to come about."),
+    _duration(
+        "deployment_connect_timeout_ms",
+        "How long a connection to a deployment may take to come about.",
+        "RESTATE_WORKER__INVOKER__CONNECT_TIMEOUT",
+    ),
     _duration(
         "deployment_ping_interval_ms",
         "Without a byte from a deployment for this long, while attempts run there, it is asked whether it is still there.",
+        "RESTATE_WORKER__INVOKER__HTTP2_KEEP_ALIVE_INTERVAL",
     ),
-    _duration("deployment_ping_timeout_ms", "How long it may take to answer that."),
+    _duration(
+        "deployment_ping_timeout_ms",
+        "How long it may take to answer that.",
+        "RESTATE_WORKER__INVOKER__HTTP2_KEEP_ALIVE_TIMEOUT",
+    ),
     Setting(
         "request_identity_private_key_pem_file",
         values.path,
@@ -394,14 +438,15 @@ def load(flags: Mapping[str, Raw], environment: Mapping[str, str], file: Path | 
         _known(name, file_name)
     for name in flags:
         _known(name, "--set")
+    restate = _restate_names(environment)
     found: dict[str, Value] = {}
     for setting in SETTINGS:
-        raw, source = _first_source(setting, flags, environment, from_file, file_name)
+        raw, source = _first_source(setting, flags, environment, restate, from_file, file_name)
         if source == "default":
             found[setting.name] = Value(setting.default, source)
             continue
         try:
-            found[setting.name] = Value(setting.read(raw), source)
+            found[setting.name] = Value(_reader(setting, source)(raw), source)
         except ValueError as error:
             raise BadSetting(setting.name, f"is {raw!r}, which {error}", source) from None
     settings = Settings(found, _misspelled(environment))
@@ -414,17 +459,35 @@ def _first_source(
     setting: Setting,
     flags: Mapping[str, Raw],
     environment: Mapping[str, str],
+    restate: RestateNames,
     from_file: Mapping[str, Raw],
     file_name: str,
 ) -> tuple[Raw, str]:
     if setting.name in flags:
         return flags[setting.name], _flag(setting.name)
-    for variable in (setting.variable, setting.restate):
-        if variable is not None and variable in environment:
-            return environment[variable], variable
+    if setting.variable in environment:
+        return environment[setting.variable], setting.variable
+    if setting.restate is not None and (found := restate.find(setting.restate)) is not None:
+        return found
     if setting.name in from_file:
         return from_file[setting.name], file_name
     return None, "default"
+
+
+def _reader(setting: Setting, source: str) -> Callable[[Raw], object]:
+    """Names of Restate, also in its file, are read in its way: no source of perdure's own is called like one of them."""
+    of_restate = source not in (_flag(setting.name), setting.variable) and setting.restate_read is not None
+    return setting.restate_read if of_restate and setting.restate_read is not None else setting.read
+
+
+def _restate_names(environment: Mapping[str, str]) -> RestateNames:
+    try:
+        return RestateNames(environment, *restate_names.read_file(environment))
+    except (OSError, ValueError) as error:
+        why = (
+            f"{environment[restate_names.FILE_VARIABLE]} (from {restate_names.FILE_VARIABLE}) cannot be read: {error}."
+        )
+        raise UnreadableSettings(why, "It is a TOML file; see docs/settings.md.") from None
 
 
 def _flag(name: str) -> str:

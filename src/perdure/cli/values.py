@@ -11,16 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from perdure.http.ingress.delay import BadDelay, parse_delay_ms
 from perdure.model.limits import KIB, MIB
 
 Raw: TypeAlias = object
 """What a source gives: text from a flag or a variable; text, a number, a truth value or a list from TOML."""
 T = TypeVar("T")
 
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
 _DURATION_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
-_SIZE_UNITS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": 1024 * MIB}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[KMG]i?B)?", re.IGNORECASE)
+_SIZE_UNITS = {"GiB": 1024 * MIB, "MiB": MIB, "KiB": KIB, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 
 class Address(NamedTuple):
@@ -34,28 +34,27 @@ class Address(NamedTuple):
 
 
 def duration_ms(raw: Raw) -> int:
-    """`1m 30s`, `500ms`, `1.5h`, `0`: a unit is needed, so that nobody has to guess it."""
+    """`1m 30s`, `500ms`, `1.5h`, `2 days`, `PT30S`, `0`: a unit is needed, so that nobody has to guess it."""
     text = str(raw).strip()
     if text == "0":
         return 0
-    total, at = 0.0, 0
-    while at < len(text):
-        part = _DURATION_PART.match(text, at)
-        if part is None:
-            raise ValueError("is no duration; write one with its unit, such as '500ms', '10s', '1m 30s', '24h', '7d'")
-        total += float(part[1]) * _DURATION_UNITS_MS[part[2]]
-        at = part.end()
     if not text:
         raise ValueError("is empty; write a duration such as '10s'")
-    return round(total)
+    if not text.isdigit():
+        try:
+            return parse_delay_ms(text)
+        except BadDelay:
+            pass
+    raise ValueError("is no duration; write one with its unit, such as '500ms', '10s', '1m 30s', '24h', '7d'")
 
 
 def size_bytes(raw: Raw) -> int:
-    """`64MiB`, `512 KiB`, or a plain number of bytes."""
+    """`64MiB`, `512 KiB`, `1.5 GB`, or a plain number of bytes."""
     match = _SIZE.fullmatch(str(raw).strip())
     if match is None:
         raise ValueError("is no size; write a number of bytes, or one with KiB, MiB or GiB")
-    return int(match[1]) * _SIZE_UNITS[match[2] or "B"]
+    unit = next(size for name, size in _SIZE_UNITS.items() if name.lower() == (match[2] or "B").lower())
+    return round(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
 
 
 def whole_number(raw: Raw) -> int:

@@ -8,6 +8,7 @@ chose, else the node's setting.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import overload
 
 import msgspec
 
@@ -33,6 +34,7 @@ class Registry:
             workflow_completion_retention_ms=settings.workflow_completion_retention_ms,
             retry=settings.default_retry,
         )
+        self._settings = settings
         self._identity = identity
         self._local = {service.name: self._resolved(service, Policies()) for service in services}
         self._deployments: dict[str, Deployment] = {}
@@ -139,7 +141,7 @@ class Registry:
 
     def policies(self, service: ServiceSpec) -> HandlerSpec:
         """Those of a handler of `service` that chooses none itself."""
-        return msgspec.structs.replace(self._defaults, chosen=service.chosen).resolved(self._defaults)
+        return self._bounded(msgspec.structs.replace(self._defaults, chosen=service.chosen).resolved(self._defaults))
 
     def _resolved(self, service: ServiceSpec, modified: Policies) -> ServiceSpec:
         """What an operator has modified replaces what the service chose; a handler keeps what it chose for itself, but
@@ -154,5 +156,28 @@ class Registry:
         return msgspec.structs.replace(service, handlers=handlers, chosen=chosen, public=public)
 
     def _resolved_handler(self, spec: HandlerSpec, chosen: Policies, modified: Policies) -> HandlerSpec:
-        resolved = msgspec.structs.replace(spec, chosen=chosen).resolved(self._defaults)
+        resolved = self._bounded(msgspec.structs.replace(spec, chosen=chosen).resolved(self._defaults))
         return msgspec.structs.replace(resolved, public=False) if modified.public is False else resolved
+
+    def _bounded(self, spec: HandlerSpec) -> HandlerSpec:
+        """No policy goes beyond what the node allows, whoever chose it."""
+        settings, policy = self._settings, spec.retry
+        attempts = _at_most(settings.retry_attempts_max, policy.max_attempts)
+        return msgspec.structs.replace(
+            spec,
+            journal_retention_ms=_at_most(settings.journal_retention_max_ms, spec.journal_retention_ms),
+            idempotency_retention_ms=_at_most(settings.idempotency_retention_max_ms, spec.idempotency_retention_ms),
+            workflow_completion_retention_ms=_at_most(
+                settings.workflow_completion_retention_max_ms, spec.workflow_completion_retention_ms
+            ),
+            retry=msgspec.structs.replace(policy, max_attempts=attempts),
+        )
+
+
+@overload
+def _at_most(bound: int | None, value: int) -> int: ...
+@overload
+def _at_most(bound: int | None, value: int | None) -> int | None: ...
+def _at_most(bound: int | None, value: int | None) -> int | None:
+    """None: no bound, or no end."""
+    return value if bound is None else bound if value is None else min(bound, value)

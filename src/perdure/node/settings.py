@@ -54,6 +54,12 @@ class EngineSettings:
     journal_retention_ms: int = DAY_MS
     idempotency_retention_ms: int = DAY_MS
     workflow_completion_retention_ms: int = DAY_MS
+    journal_retention_max_ms: int | None = None
+    idempotency_retention_max_ms: int | None = None
+    workflow_completion_retention_max_ms: int | None = None
+    """The longest that a handler can choose; None: as long as it likes."""
+    retry_attempts_max: int | None = None
+    """The most attempts that the policy of a handler can have; None: as many as it likes."""
     retention_bytes_max: int | None = None
     """Bytes of finished invocations that are kept; the oldest go first. None: only time counts."""
     cleanup_interval_ms: int = 1_000
@@ -106,6 +112,8 @@ class EngineSettings:
             self._within("step_processes", 1, None)
         if self.retention_bytes_max is not None:
             self._within("retention_bytes_max", 0, None)
+        if self.retry_attempts_max is not None:
+            self._within("retry_attempts_max", 1, None)
         for name in _AT_LEAST_ZERO:
             self._within(name, 0, None)
         for name in _AT_LEAST_ONE:
