@@ -104,10 +104,11 @@ class App:
         await deployment(scope, receive, send)
 
     def _deployed(self) -> Callable[..., Awaitable[None]]:
-        if self._deployment is None:
+        deployment = self._deployment
+        if deployment is None:
             # By name: the author's side knows no assembly, and an app that runs on perdure itself loads none.
-            self._deployment = importlib.import_module("perdure.endpoint").deployment(self)
-        return self._deployment
+            deployment = self._deployment = importlib.import_module("perdure.endpoint").deployment(self)
+        return deployment
 
     @property
     def identity(self) -> str:
