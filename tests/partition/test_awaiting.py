@@ -19,18 +19,22 @@ def leaves(tree: AwaitTree) -> list[Leaf]:
     return here + [leaf for child in tree.nested for leaf in leaves(child)]
 
 
-def outcome(tree: AwaitTree, came: dict[Leaf, bool]) -> bool | None:
-    """By the book, looking at everything: None = not done, otherwise whether it succeeded."""
+Done = tuple[int, bool]
+"""When it was done, and whether it succeeded."""
+
+
+def outcome(tree: AwaitTree, came: dict[Leaf, Done]) -> Done | None:
+    """By the book, looking at everything that came; None: not done."""
     children = [came.get(("c", each)) for each in tree.completions] + [came.get(("s", each)) for each in tree.signals]
     children += [outcome(child, came) for child in tree.nested]
-    done = [child for child in children if child is not None]
-    complete = len(done) == len(children)
+    done = sorted(child for child in children if child is not None)
+    last = done[-1][0] if len(done) == len(children) else None
     if tree.combinator == ALL:
-        return True if complete else None
-    if tree.combinator == ANY_SUCCESS:
-        return True if any(done) else False if complete else None
-    if tree.combinator == ALL_SUCCESS:
-        return False if not all(done) else True if complete else None
+        return None if last is None else (last, True)
+    if tree.combinator in (ANY_SUCCESS, ALL_SUCCESS):
+        decisive = tree.combinator == ANY_SUCCESS
+        early = [child for child in done if child[1] is decisive]
+        return early[0] if early else None if last is None else (last, not decisive)
     return done[0] if done else None
 
 
@@ -64,12 +68,12 @@ def trees(draw: st.DrawFn) -> AwaitTree:
 
 @given(trees(), st.data())
 def test_it_goes_on_exactly_when_the_tree_is_done(tree: AwaitTree, data: st.DataObject) -> None:
-    came: dict[Leaf, bool] = {}
+    came: dict[Leaf, Done] = {}
     left: Awaiting | None = awaiting(tree)
-    for leaf in data.draw(st.permutations(leaves(tree))):
+    for when, leaf in enumerate(data.draw(st.permutations(leaves(tree)))):
         assert left is not None
-        came[leaf] = data.draw(st.booleans())
-        left = still_awaited(left, notification(leaf, came[leaf]))
+        came[leaf] = when, data.draw(st.booleans())
+        left = still_awaited(left, notification(leaf, came[leaf][1]))
         assert (left is None) == (outcome(tree, came) is not None)
         if left is None:
             return

@@ -90,7 +90,14 @@ class Control(Core):
         await self._control(Kill(self.home_of(invocation_id), self.now_ms(), invocation_id))
 
     async def pause(self, invocation_id: bytes) -> bool:
-        """True: it is paused now; False: it was. Errors: InvocationNotFound; ControlRefused (409)."""
+        """True: it is paused now, or, if it runs elsewhere, once its deployment has let go of it; False: it was.
+
+        Errors: InvocationNotFound; ControlRefused (409).
+        """
+        await self.ready()
+        row = self.find(invocation_id)
+        if row is not None and self.pool.pause_elsewhere(self.home_of(invocation_id), row.seq):
+            return True
         fared = await self._control(Pause(self.home_of(invocation_id), self.now_ms(), invocation_id))
         return fared is Fared.DONE
 

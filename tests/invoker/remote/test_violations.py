@@ -201,7 +201,8 @@ async def test_a_deployment_that_says_nothing() -> None:
         await there.attach(invocation_id)
 
 
-async def test_what_comes_after_the_end_is_dropped() -> None:
+async def test_what_comes_after_the_end_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_module, "_FAREWELL_S", 3600)
     async with scripted() as there:
         invocation_id = await there.send()
         stream = await there.stream()
@@ -210,6 +211,16 @@ async def test_what_comes_after_the_end_is_dropped() -> None:
         stream.say(commands(j.Run(7)))
         await stream.reset()
         assert there.row(invocation_id).journal_length == 2
+
+
+async def test_a_response_that_does_not_end_after_the_end_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_module, "_FAREWELL_S", 0.02)
+    async with scripted() as there:
+        invocation_id = await there.send()
+        stream = await there.stream()
+        stream.accept(output())
+        await there.attach(invocation_id)
+        await stream.reset()
 
 
 async def test_a_reset_of_the_stream() -> None:

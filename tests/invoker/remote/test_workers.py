@@ -81,7 +81,7 @@ async def test_a_pause_lets_the_step_finish(tmp_path: Path) -> None:
     async with deployed(tmp_path) as there:
         invocation_id = await there.send("Greeter/held", "p")
         await there.until(lambda: (tmp_path / "p.reached").exists())
-        assert there.engine.pool.pause_elsewhere(0, there.row(invocation_id).seq)
+        assert await there.engine.pause(invocation_id)
         (tmp_path / "p.go").touch()
         await there.until_status(invocation_id, Status.PAUSED)
         assert there.effects()[:2] == ["first one", "second one"]
