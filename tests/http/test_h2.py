@@ -314,6 +314,30 @@ async def test_a_client_that_gives_up_is_noticed_and_the_call_goes_on(world: Any
     assert (await client.response(3))[0] == 202
 
 
+async def test_an_application_learns_that_its_client_is_gone_once_the_body_is_read() -> None:
+    seen: list[str] = []
+    read, gone = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(3):
+            seen.append((await receive())["type"])
+            read.set()
+        gone.set()
+
+    server, client = await serving(app)
+    await client.begin()
+    client.send_headers(1, "POST", "/")
+    await client.flush()
+    async with asyncio.timeout(20):
+        await read.wait()
+        client.h2.reset_stream(1, ErrorCodes.CANCEL)
+        await client.flush()
+        await gone.wait()
+    assert seen == ["http.request", "http.disconnect", "http.disconnect"]
+    client.close()
+    await server.stop(1)
+
+
 # --- bad clients ------------------------------------------------------------------------------------------------------------
 
 

@@ -53,7 +53,6 @@ FLUSH_BYTES = 128 * KIB
 UNREAD_BYTES_MAX = 8 * MIB
 """A client that reads nothing, but makes us answer (to pings, settings), is cut off here."""
 _DEFAULT_WINDOW = 65_535
-_HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 _logger = logging.getLogger("perdure.http")
 
 
@@ -408,8 +407,7 @@ class _Request:
             self._unsent += len(body)
         if not self._head_sent:
             self._head_sent = True
-            fields = [(name, value) for name, value in self._headers if name not in _HOP_BY_HOP]
-            self._connection.respond(self, self._status, fields, end=self._complete and not body)
+            self._connection.respond(self, self._status, self._headers, end=self._complete and not body)
         self._connection.send(self)
         while self._unsent > (0 if self._complete else UNSENT_BYTES_MAX) and not self._gone:
             self._sent.clear()

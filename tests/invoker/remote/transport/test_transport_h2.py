@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +12,7 @@ from h2.settings import SettingCodes
 
 from perdure.invoker.remote.errors import ConnectionBroken, NotTheProtocol, TransportClosed, Unreachable
 from perdure.invoker.remote.exchange import Exchange, Listener
+from perdure.invoker.remote.h2_state import ClientState
 from perdure.invoker.remote.transport import Transport
 from perdure.model.deployment import Deployment
 
@@ -618,23 +618,10 @@ async def test_a_head_that_the_peer_would_not_take_harms_no_other(transport: Tra
         await fine.end()
 
 
-async def test_a_long_header_costs_nothing_much(transport: Transport) -> None:
-    """The key of an object may be 64 KiB; in HTTP/2's Huffman code it would take seconds."""
-    async with listening({SettingCodes.MAX_HEADER_LIST_SIZE: 500_000}) as peer:
-        listener = Recorder()
-        key = "k%20" * 15_000
-        began = time.process_time()
-        transport.open(
-            Deployment(id="dp_1", uri=peer.uri), "invoke/O/h", {"x-restate-service-key": key}, listener
-        ).end()
-        connection = await peer.connection()
-        connection.h2.decoder.max_header_list_size = 500_000
-        request = await connection.event(RequestReceived)
-        took_s = time.process_time() - began
-        assert dict(request.headers or [])["x-restate-service-key"] == key  # type: ignore[index, comparison-overlap]
-        assert took_s < 1, "2 s and more with the code"
-        connection.respond(1)
-        await listener.end()
+def test_headers_go_as_they_are() -> None:
+    """The key of an object may be 64 KiB; to put it into HTTP/2's Huffman code takes seconds."""
+    key = b"k%20" * 15_000
+    assert key in ClientState(65_535).encoder.encode([(b"x-restate-service-key", key)])
 
 
 @pytest.mark.slow
