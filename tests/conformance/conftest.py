@@ -25,6 +25,8 @@ from tests.endpoint.restate_server import RestateServer, wait_until
 
 HERE = Path(__file__).parent
 WORLDS = ("perdure-python", "perdure-typescript", "restate-python", "restate-typescript")
+VARIANTS = ("perdure7-python", "perdure7-typescript", "perdure11-python")
+"""With version 7 of the service protocol; over HTTP/1.1, request and response."""
 
 
 class World:
@@ -37,7 +39,7 @@ class World:
 
     @property
     def server(self) -> str:
-        return self.name.split("-")[0]
+        return self.name.split("-")[0].rstrip("17")
 
     @property
     def language(self) -> str:
@@ -205,7 +207,8 @@ def start_own(name: str, directory: Path, ends: list[Callable[[], object]]) -> O
         server = RestateServer(require("restate-server"), directory / "data")
         ingress, admin = server.ingress, server.admin
     else:
-        server = ServerProcess([], directory / "data")
+        settings = {"service_protocol_v7": "true"} if kind == "perdure7" else {}
+        server = ServerProcess([], directory / "data", settings=settings)
         ingress, admin = f"http://127.0.0.1:{server.ingress_port}", f"http://127.0.0.1:{server.admin_port}"
     services = Services(language, directory)
     for process in (server, services):
@@ -214,12 +217,12 @@ def start_own(name: str, directory: Path, ends: list[Callable[[], object]]) -> O
     server.wait_ready()
     wait_until(services.listens)
     world = World(name, ingress, admin)
-    world.register(services)
+    world.register(services, **({"use_http_11": True} if kind == "perdure11" else {}))
     world.until(lambda: world.call("/Util/echo", 1).status_code == 200)
     return Own(world, server, services)
 
 
-@pytest.fixture(params=WORLDS)
+@pytest.fixture(params=WORLDS + VARIANTS)
 def world(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> World:
     return worlds(request.param)
 
