@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from perdure.model.ids import format_invocation_id
 from perdure.model.journal import Awaiting, Entry
-from perdure.model.limits import MIB
+from perdure.model.limits import MIB, TIMER_AT_MS_MAX
 from perdure.model.records import AttemptError, AttemptFailed, Pause, Progress, Suspended
 from perdure.partition.sizes import payload_bytes
 
@@ -78,7 +78,8 @@ class Proposals:
         if not park and not kill:
             delay_ms = policy.delay_ms(self._row.attempts_failed + 1, host.random.fraction()) if counted else 0
             if delay_ms is not None:
-                retry_at_ms = now_ms + max(1, delay_ms if retry_after_ms is None else retry_after_ms)
+                delay_ms = max(1, delay_ms if retry_after_ms is None else retry_after_ms)
+                retry_at_ms = min(now_ms + delay_ms, TIMER_AT_MS_MAX)
         exhausted = "kill" if kill else "pause" if park else policy.on_max_attempts
         record = AttemptFailed(
             self._partition, now_ms, self._row.seq, self._epoch, error, retry_at_ms, exhausted, counted

@@ -8,6 +8,7 @@ from perdure.invoker.remote import attempt as attempt_module
 from perdure.invoker.remote import opening as opening_module
 from perdure.model import journal as j
 from perdure.model.ids import format_invocation_id
+from perdure.model.limits import TIMER_AT_MS_MAX
 from perdure.model.retry import RetryPolicy
 from perdure.model.service import Policies
 from perdure.model.target import Target
@@ -337,6 +338,18 @@ async def test_its_own_delay_replaces_one_and_counts_nothing() -> None:
         (await there.stream()).accept(output())
         assert (await there.attach(invocation_id)).result == b'"done"'
         assert there.row(invocation_id).attempts_failed == 0
+
+
+async def test_a_delay_beyond_the_end_of_time() -> None:
+    async with scripted() as there:
+        invocation_id = await there.send()
+        error = m.Error(500, "x", next_retry_delay=2**64 - 1)
+        (await there.stream()).accept(control(m.Type.ERROR, error), end=True)
+        await there.until(lambda: there.row(invocation_id).retry_at_ms)
+        assert there.row(invocation_id).retry_at_ms == TIMER_AT_MS_MAX
+        assert await there.engine.resume(invocation_id)
+        (await there.stream()).accept(output())
+        await there.attach(invocation_id)
 
 
 async def test_the_behavior_of_an_error() -> None:
