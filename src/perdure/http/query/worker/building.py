@@ -1,8 +1,8 @@
-"""Columns that are being filled: one function per column, called once for each row, and only for columns that are asked for."""
+"""Columns that are being filled: one function per column, called for each row, and only for columns that are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Generic, TypeVar
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from perdure.http.query.worker.arrow import batch
 
 V = TypeVar("V")
 BATCH_ROWS = 4096
+"""After which a batch is full."""
 
 
 class Known:
@@ -35,11 +36,11 @@ class Columns(Generic[V]):
     def names(self) -> set[str]:
         return {name for name, _ in self._functions}
 
-    def add(self, row: V) -> None:
-        for append, function in self._appends:
-            append(function(row))
-        self._rows += 1
-        if self._rows == BATCH_ROWS:
+    def extend(self, rows: Collection[V]) -> None:
+        for values, function in self._filling:
+            values.extend(map(function, rows))
+        self._rows += len(rows)
+        if self._rows >= BATCH_ROWS:
             self._flush()
 
     def add_blank(self, rows: int) -> None:
@@ -55,7 +56,7 @@ class Columns(Generic[V]):
     def _begin(self) -> None:
         self._rows = 0
         self._values: dict[str, list[object]] = {name: [] for name, _ in self._functions}
-        self._appends = [(self._values[name].append, function) for name, function in self._functions]
+        self._filling = [(self._values[name], function) for name, function in self._functions]
 
     def _flush(self) -> None:
         self._batches.append(batch(self._table, self._values, self._rows))

@@ -324,10 +324,8 @@ class InvocationTable(Table):
         if not self._columns.names and not self._only_in_invoker:
             self._columns.add_blank(len(rows.rows))
             return
-        for stored in rows.rows:
-            seen = seen_of(stored, self._known)
-            if not self._only_in_invoker or seen.in_invoker:
-                self._columns.add(seen)
+        seen = [seen_of(stored, self._known) for stored in rows.rows]
+        self._columns.extend([each for each in seen if each.in_invoker] if self._only_in_invoker else seen)
 
     def finish(self) -> list[pa.RecordBatch]:
         return self._columns.finish()

@@ -81,8 +81,8 @@ class JournalTable(Table):
             chunk = decode_chunk(row, crc, (partition, seq, first))
             invocation_id = self._ids[partition, seq]
             text = format_invocation_id(invocation_id)
-            for index, (entry, at_ms) in enumerate(zip(chunk.entries, chunk.times, strict=True), chunk.first):
-                self._columns.add(Line(invocation_id, text, index, entry, at_ms))
+            entries = enumerate(zip(chunk.entries, chunk.times, strict=True), chunk.first)
+            self._columns.extend([Line(invocation_id, text, index, entry, at_ms) for index, (entry, at_ms) in entries])
 
     def finish(self) -> list[pa.RecordBatch]:
         return self._columns.finish()
@@ -117,8 +117,7 @@ class EventTable(Table):
 
     def take(self, rows: Rows) -> None:
         for stored in rows.rows:
-            for event in _events(seen_of(stored, self._known)):
-                self._columns.add(event)
+            self._columns.extend(list(_events(seen_of(stored, self._known))))
 
     def finish(self) -> list[pa.RecordBatch]:
         return self._columns.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -88,10 +88,12 @@ class StateTable(Table):
         self._columns = Columns(need, STATE_COLUMNS)
 
     def take(self, rows: Rows) -> None:
-        for stored in rows.rows:
-            partition, service, key, name, row, crc = cast("tuple[int, str, str, str, bytes, int]", stored)
-            value = checked("state", row, crc, (partition, service, key, name))
-            self._columns.add(Value(service, key, name, value))
+        self._columns.extend(
+            [
+                Value(service, key, name, checked("state", row, crc, (partition, service, key, name)))
+                for partition, service, key, name, row, crc in rows.rows
+            ]
+        )
 
     def finish(self) -> list[pa.RecordBatch]:
         return self._columns.finish()
@@ -102,10 +104,12 @@ class PromiseTable(Table):
         self._columns = Columns(need, PROMISE_COLUMNS)
 
     def take(self, rows: Rows) -> None:
-        for stored in rows.rows:
-            partition, service, key, name, row, crc = cast("tuple[int, str, str, str, bytes, int]", stored)
-            promise = decode_promise(row, crc, (partition, service, key, name))
-            self._columns.add(Promised(service, key, name, promise))
+        self._columns.extend(
+            [
+                Promised(service, key, name, decode_promise(row, crc, (partition, service, key, name)))
+                for partition, service, key, name, row, crc in rows.rows
+            ]
+        )
 
     def finish(self) -> list[pa.RecordBatch]:
         return self._columns.finish()

@@ -10,7 +10,7 @@ import pyarrow.types as t
 
 from perdure.http.query.messages import Answer
 from perdure.http.query.worker.encoding import Parts
-from perdure.http.query.worker.values import timestamp
+from perdure.http.query.worker.values import timestamps
 
 TEXT, BINARY = 0, 1
 _NULL = struct.pack("!i", -1)
@@ -66,19 +66,24 @@ class _Kind:
     def encoded(self, column: pa.Array, form: int) -> list[bytes]:
         """Each value with its length in front."""
         arrow = self._arrow
+        if t.is_timestamp(arrow) and form == TEXT:
+            return [_NULL if each is None else _with_length(str(each).encode()) for each in _moments(column)]
         if t.is_timestamp(arrow) or t.is_duration(arrow):
             column = column.cast(pa.int64())
         elif t.is_dictionary(arrow):
             column = column.dictionary_decode()
         encode = _binary(self.oid, arrow) if form == BINARY else _text(arrow)
-        cells = []
-        for value in column.to_pylist():
-            if value is None:
-                cells.append(_NULL)
-            else:
-                cell = encode(value)
-                cells.append(struct.pack("!i", len(cell)) + cell)
-        return cells
+        return [_NULL if value is None else _with_length(encode(value)) for value in column.to_pylist()]
+
+
+def _with_length(cell: bytes) -> bytes:
+    return struct.pack("!i", len(cell)) + cell
+
+
+def _moments(column: pa.Array) -> list[object]:
+    if column.type.unit == "ns":  # there it is more than there is
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    return timestamps(column, "%Y-%m-%d %H:%M:%S" + ("" if column.type.tz is None else "+00"))
 
 
 _BOOL, _BYTEA, _INT8, _INT2, _INT4, _TEXT_OID, _FLOAT4, _FLOAT8 = 16, 17, 20, 21, 23, 25, 700, 701
@@ -116,8 +121,6 @@ def _type_of(arrow: pa.DataType) -> tuple[int, int]:
 def _text(arrow: pa.DataType) -> Encode:
     if t.is_boolean(arrow):
         return lambda value: b"t" if value else b"f"
-    if t.is_timestamp(arrow):
-        return lambda value: _timestamp_text(value, arrow)
     if t.is_duration(arrow):
         return lambda value: _interval_text(_microseconds(value, arrow))
     return _plain_text
@@ -140,16 +143,6 @@ def _in_array(value: object) -> bytes:
     if isinstance(value, str):
         return b'"' + value.replace("\\", "\\\\").replace('"', '\\"').encode() + b'"'
     return _plain_text(value)
-
-
-def _timestamp_text(value: object, arrow: pa.DataType) -> bytes:
-    assert isinstance(value, int)
-    date, _, clock = timestamp(value, arrow).removesuffix("Z").partition("T")
-    if "." in clock:
-        whole, _, fraction = clock.partition(".")
-        fraction = fraction[:6].rstrip("0")
-        clock = f"{whole}.{fraction}" if fraction else whole
-    return f"{date} {clock}{'' if arrow.tz is None else '+00'}".encode()
 
 
 def _interval_text(microseconds: int) -> bytes:
@@ -215,6 +208,5 @@ def _array(value: object, oid: int) -> bytes:
         if each is None:
             parts.append(_NULL)
             continue
-        cell = struct.pack("!q", each) if element == _INT8 else _plain_text(each)
-        parts.append(struct.pack("!i", len(cell)) + cell)
+        parts.append(_with_length(struct.pack("!q", each) if element == _INT8 else _plain_text(each)))
     return b"".join(parts)

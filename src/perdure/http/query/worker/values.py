@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as t
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -16,20 +17,26 @@ def json_values(column: pa.Array) -> list[object]:
     """One value per row; None for what is null."""
     kind = column.type
     if t.is_timestamp(kind):
-        return [None if each is None else timestamp(each, kind) for each in column.cast(pa.int64()).to_pylist()]
+        return timestamps(column, "%Y-%m-%dT%H:%M:%S" + ("" if kind.tz is None else "Z"))
     if t.is_duration(kind):
         return [None if each is None else duration(each, kind) for each in column.cast(pa.int64()).to_pylist()]
     if t.is_dictionary(kind):
         return json_values(column.dictionary_decode())
-    return [_json(each) for each in column.to_pylist()]
+    values: list[object] = column.to_pylist()
+    return values if _is_plain(kind) else [_json(each) for each in values]
 
 
-def timestamp(value: int, kind: pa.DataType) -> str:
-    """`2026-11-20T15:50:43.493Z`; without the Z where no time zone is meant."""
-    seconds, fraction = divmod(value, _PER_SECOND[kind.unit])
-    text = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
-    digits = _DIGITS[kind.unit]
-    return text + (f".{fraction:0{digits}d}" if digits else "") + ("" if kind.tz is None else "Z")
+def timestamps(column: pa.Array, pattern: str) -> list[object]:
+    """In UTC, with as many digits behind the second as the unit has."""
+    naive = column.cast(pa.int64()).cast(pa.timestamp(column.type.unit))
+    texts: list[object] = pc.strftime(naive, pattern).to_pylist()
+    return texts
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Its values are what JSON has."""
+    tests = (t.is_string, t.is_large_string, t.is_string_view, t.is_integer, t.is_boolean)
+    return any(test(kind) for test in tests)
 
 
 def duration(value: int, kind: pa.DataType) -> str:
