@@ -1,4 +1,4 @@
-"""The same services in two languages behind the same servers: perdure, and the real restate-server as the standard.
+"""The same services, in two languages and with three SDKs, behind perdure and behind the real restate-server, the standard.
 
 A server and a process of services live as long as the tests of a worker; tests use keys of their own.
 """
@@ -6,6 +6,7 @@ A server and a process of services live as long as the tests of a worker; tests 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -24,8 +25,9 @@ from tests.components import ROOT, require
 from tests.endpoint.restate_server import RestateServer, wait_until
 
 HERE = Path(__file__).parent
-WORLDS = ("perdure-python", "perdure-typescript", "restate-python", "restate-typescript")
-VARIANTS = ("perdure7-python", "perdure7-typescript", "perdure11-python")
+WORLDS = ("perdure-python", "perdure-typescript", "restate-python", "restate-typescript", "restate-perdure")
+"""The last: the services written with perdure's SDK, on the real server (docs/endpoint.md)."""
+VARIANTS = ("perdure7-python", "perdure7-typescript", "perdure11-python", "perdure-perdure")
 """With version 7 of the service protocol; over HTTP/1.1, request and response."""
 
 
@@ -134,8 +136,8 @@ class Services:
             "CONFORMANCE_VERSION": self.version,
         }
         with self.output.open("ab") as output:
-            if self.language == "python":
-                command = [sys.executable, str(HERE / "services.py"), str(self.listener.fileno())]
+            if self.language != "typescript":
+                command = [sys.executable, str(self.script()), str(self.listener.fileno())]
                 options: dict[str, Any] = {"pass_fds": [self.listener.fileno()]}
             else:
                 self.listener.close()  # Node takes no descriptor of ours
@@ -145,6 +147,16 @@ class Services:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, **options
             )
+
+    def script(self) -> Path:
+        """For perdure's SDK: the same program with its imports changed."""
+        official = HERE / "services.py"
+        if self.language == "python":
+            return official
+        text = re.sub("^import restate$", "import perdure as restate", official.read_text(), flags=re.MULTILINE)
+        changed = self.output.with_name("perdure_services.py")
+        changed.write_text(re.sub("^from restate", "from perdure", text, flags=re.MULTILINE))
+        return changed
 
     def kill(self) -> None:
         assert self.process is not None
