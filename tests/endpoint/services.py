@@ -568,6 +568,9 @@ few_tries = perdure.InvocationRetryPolicy(
 )
 app = perdure.app([work, cell, flow, target], invocation_retry_policy=few_tries)
 secret = perdure.app([work, cell, flow, target], invocation_retry_policy=few_tries, journal_value_codec=Turned())
+signed = perdure.app(
+    [work], invocation_retry_policy=few_tries, identity_keys=os.environ.get("IDENTITY_KEYS", "").split()
+)
 # Tried again and again: what gets lost on the way is no failure of the handler.
 soon = perdure.InvocationRetryPolicy(timedelta(milliseconds=10), 1.5, timedelta(milliseconds=100), 10_000)
 patient = perdure.app([work, cell, flow, target], invocation_retry_policy=soon)

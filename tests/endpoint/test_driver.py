@@ -16,6 +16,7 @@ import pytest
 import perdure
 from perdure.model import journal as j
 from perdure.model.ids import CANCEL_SIGNAL
+from perdure.model.limits import TURN_CALLBACKS_BUDGET
 from perdure.model.target import Target
 from tests.endpoint.journal_server import JournalServer
 
@@ -95,6 +96,30 @@ async def undone(ctx: perdure.ObjectContext, width: int) -> list[str]:
     return seen
 
 
+@cell.handler()
+async def long_turn(ctx: perdure.ObjectContext, rounds: int) -> int:
+    """More callbacks than a turn may have at once, between two durable operations."""
+    before = await ctx.run("before", value_of, args=(1,))
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    return before + await ctx.run("after", value_of, args=(1,))
+
+
+@cell.handler()
+async def stuck(ctx: perdure.ObjectContext, width: int) -> None:
+    await ctx.run("before", value_of, args=(1,))
+    await asyncio.Event().wait()
+
+
+@cell.handler()
+async def catches_all(ctx: perdure.ObjectContext, width: int) -> str:
+    try:
+        await ctx.run("issued", value_of, args=(1,))
+    except BaseException:
+        return "caught"
+    return "not"
+
+
 app = perdure.app([cell])
 
 
@@ -142,3 +167,24 @@ async def test_without_cuts_there_is_one_attempt_and_each_step_once() -> None:
     runs: list[Any] = [entry for entry in server.journal if isinstance(entry, j.Run)]
     done = [entry for entry in server.journal if isinstance(entry, j.Completion) and entry.code == j.CompletionCode.RUN]
     assert len(runs) == len(done) == 12
+
+
+async def test_a_long_turn_gives_way_and_goes_on() -> None:
+    rounds = 2 * TURN_CALLBACKS_BUDGET
+    assert await JournalServer(app, Target("Cell", "k", "long_turn"), str(rounds).encode(), 1).run() == b"2"
+
+
+async def test_a_wait_for_nothing_fails_the_attempt_and_says_so() -> None:
+    server = JournalServer(app, Target("Cell", "k", "stuck"), b"1", 1)
+    attempt = server.begin()
+    while not await server.settle(attempt):
+        server.tell_some(attempt)
+    assert "NothingToWaitForError" in attempt.ended and "PD0404" in attempt.ended
+
+
+async def test_a_mismatch_ends_the_attempt_whatever_the_handler_catches() -> None:
+    server = JournalServer(app, Target("Cell", "k", "catches_all"), b"1", 1)
+    server.journal.append(j.Run(1, "recorded"))
+    attempt = server.begin()
+    assert await server.settle(attempt)
+    assert "mismatch" in attempt.ended and len(server.journal) == 2

@@ -38,6 +38,11 @@ def test_the_order_of_what_finishes_is_the_journals(engine: Engine) -> None:
     assert engine.answer("/Work/order", "x") == expected
 
 
+def test_what_only_perdure_has_is_named(engine: Engine) -> None:
+    answer = engine.answer("/Work/epoch")
+    assert answer == "True" if engine.name == "perdure" else "no attempt_epoch" in str(answer)
+
+
 def test_timeouts(engine: Engine) -> None:
     assert engine.answer("/Work/timeouts") == ["timeout", "wait_for", "['fast'] 1", "8", "1", "0", "b"]
 

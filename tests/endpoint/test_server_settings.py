@@ -1,4 +1,4 @@
-"""Version 7 of the service protocol, which a Restate server speaks only when it is told to; and values that are encoded."""
+"""What a Restate server does only when it is told to: version 7 of the service protocol, signed requests; and encoded values."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from perdure.env.clock import SystemClock
+from perdure.invoker.remote.identity import RequestIdentity
 from tests.components import require
 from tests.endpoint.conftest import Engine
-from tests.endpoint.restate_server import Endpoint, RestateServer, wait_until
+from tests.endpoint.restate_server import Endpoint, RestateServer, ask, wait_until
 from tests.endpoint.services import touched
 
 pytestmark = pytest.mark.slow
@@ -83,3 +87,27 @@ def test_a_cancelled_parent(engine: Engine) -> None:
     response = engine.outcome(invocation)
     assert response.json()["message"] == "cancelled; ['child: cancelled', 'child: cancelled']"
     assert [touched(f"{name}-{what}") for what in ("undone", "1-compensated", "2-compensated")] == [1, 1, 1]
+
+
+def test_signed_requests(touch_directory: Path, tmp_path: Path) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key.pem").write_bytes(pem)
+    path = str(tmp_path / "key.pem")
+    server = RestateServer(
+        require("restate-server"), tmp_path / "data", RESTATE_REQUEST_IDENTITY_PRIVATE_KEY_PEM_FILE=path
+    )
+    public_key = RequestIdentity(pem, SystemClock()).public_key
+    environment = {"PERDURE_TEST_DIR": str(touch_directory), "IDENTITY_KEYS": public_key}
+    endpoint = Endpoint("tests.endpoint.services:signed", tmp_path / "output", environment)
+    server.start()
+    endpoint.start()
+    try:
+        server.wait_ready()
+        endpoint.wait_ready()
+        server.register(endpoint.url)
+        engine = Engine("bidi", server.ingress, server.admin)
+        assert engine.answer("/Work/hello", "Ann") == "Hello Ann!"
+        assert ask(f"{endpoint.url}/invoke/Work/hello", "Ann")[0] == 401
+    finally:
+        endpoint.kill()
+        server.kill()
