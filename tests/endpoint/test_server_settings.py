@@ -1,4 +1,4 @@
-"""What a Restate server does only when it is told to: version 7 of the service protocol, signed requests; and encoded values."""
+"""What a Restate server does only when it is told to: protocol 7, signed requests; and values that are encoded."""
 
 from __future__ import annotations
 
