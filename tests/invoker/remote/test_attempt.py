@@ -312,6 +312,20 @@ async def test_what_it_waits_for_is_shown_until_it_is_told() -> None:
         await there.attach(invocation_id)
 
 
+async def test_an_attempt_that_waits_gives_up_its_place() -> None:
+    async with scripted(concurrent_attempts_max=1) as there:
+        parent = await there.send()
+        caller = await there.stream()
+        caller.accept(commands(j.Call(2, 1, Target("Plain", None, "h"), [], b"")))
+        await caller.ended()  # somebody waits for its place
+        caller.say(suspension(2), end=True)
+        (await there.stream()).accept(output(b'"child"'))
+        again = await there.stream()
+        assert (await again.start()).known_entries == 4
+        again.accept(output())
+        assert (await there.attach(parent)).result == b'"done"'
+
+
 # --- failures -------------------------------------------------------------------------------------------------------------
 
 
