@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 import apsw
+import msgspec
 
 from perdure.invoker import local, steps
 from perdure.log import recovery, scan, segments
@@ -354,8 +355,7 @@ def suspension_misses_what_came_meanwhile() -> Iterator[None]:
     real = attempts.suspended
 
     def suspended(work: Any, record: Any) -> None:
-        record.notifications = 1 << 30
-        real(work, record)
+        real(work, msgspec.structs.replace(record, notifications=1 << 30))
 
     transitions = {**applying.TRANSITIONS, applying.records.Suspended: suspended}
     with patch.object(applying, "TRANSITIONS", transitions):

@@ -139,6 +139,10 @@ class Outside:
         self._random = random
         self._done: set[str] = set()
 
+    def begin_again(self) -> None:
+        """What was acknowledged may be gone."""
+        self._done.clear()
+
     async def run(self, engine: Engine) -> None:
         while True:
             await asyncio.sleep(0.05 + self._random.random())

@@ -12,6 +12,7 @@ from random import Random
 from typing import NamedTuple
 from unittest.mock import patch
 
+from perdure.log.format import FRAME_HEADER_BYTES
 from perdure.sdk.app import App
 from perdure.store import schema
 from perdure.testing.sim.clients import Client, Operator, Outside
@@ -130,6 +131,7 @@ class Simulation:
                 self.over = True
         if self.scenario.settings["durability"] == "os" and process.crashed and life.power:
             self.world.lenient = True
+            self.outside.begin_again()
         return process
 
     def _flip(self) -> bool:
@@ -144,15 +146,15 @@ class Simulation:
             return False
         path = random.choice(paths)
         inode = disk.names[path]
-        end = len(inode.data)
-        segments = [name for name in paths if "/segment-" in name]
+        begin, end = 0, len(inode.data)
         if "/segment-" in path:
-            end = inode.last_write + 400
-            if path == segments[-1] and "/data/log/clean-stop" not in disk.names:
-                end = inode.synced_write
-        if end <= 0:
+            segments = [name for name in paths if "/segment-" in name]
+            whole = path != segments[-1] or "/data/log/clean-stop" in disk.names
+            end = inode.last_write + FRAME_HEADER_BYTES if whole else inode.synced_write
+            begin = max(0, end - 500) if random.random() < 0.5 else 0
+        if end <= begin:
             return False
-        disk.flip(path, random.randrange(min(end, len(inode.data))), random.randrange(8))
+        disk.flip(path, random.randrange(begin, min(end, len(inode.data))), random.randrange(8))
         return True
 
     def _to_the_end(self) -> Violation | None:

@@ -17,9 +17,12 @@ class Violation(Exception):
     """Something that is promised did not hold. `check` names the promise."""
 
     def __init__(self, check: str, what: str) -> None:
-        super().__init__(f"{check}: {what}")
+        super().__init__(check, what)
         self.check = check
         self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.what}"
 
 
 class Trace:
