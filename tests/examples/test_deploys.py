@@ -65,7 +65,8 @@ def test_the_gate_judges_and_the_better_code_goes_on(tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     said = perdure("replay", "examples.deploys.broken:app", "--data", data, code=1)
     assert "BREAKS" in said and parcel in said
-    assert 'the journal says run "reserve", the code now issues run "check address"' in said
+    assert 'the journal says run "reserve" (in this code at ' in said
+    assert 'broken.py:13), the code now issues run "check address"' in said
     assert "1 would break" not in perdure("replay", "examples.deploys.better:app", "--data", data)
     server = serve("better", tmp_path)
     try:

@@ -103,6 +103,52 @@ async def wishes(ctx: perdure.Context) -> str:
     return await ctx.run_typed("a", body)
 
 
+@flaky.handler(invocation_retry_policy=perdure.InvocationRetryPolicy(max_attempts=2))
+async def wishes_often(ctx: perdure.Context, where: str) -> str:
+    """Asks for its delay five times, which is more than it may fail."""
+
+    def wish() -> None:
+        tries["wish"] += 1
+        if tries["wish"] <= 5:
+            raise perdure.RetryableError("not yet", retry_after=timedelta(minutes=1))
+
+    async def body() -> str:
+        wish()
+        return "now"
+
+    if where == "in a step":
+        return await ctx.run_typed("a", body)
+    wish()
+    return "now"
+
+
+@flaky.handler()
+async def both(ctx: perdure.Context) -> list[str]:
+    """Two steps that fail in the same attempts, each with tries of its own."""
+    three: perdure.RunOptions[str] = perdure.RunOptions(max_attempts=3, initial_retry_interval=timedelta(seconds=1))
+
+    async def caught(name: str, delay_s: float) -> str:
+        try:
+            return await ctx.run_typed(name, tried(name, delay_s), three)
+        except perdure.TerminalError:
+            return f"gave up {name}"
+
+    return list(await asyncio.gather(caught("a", 0), caught("b", 1)))
+
+
+@flaky.handler(invocation_retry_policy=perdure.InvocationRetryPolicy(max_attempts=1, on_max_attempts="kill"))
+async def dies_with_others(ctx: perdure.Context) -> None:
+    called = ctx.service_call(sleeps)
+    ctx.service_send(sleeps)
+    await called.invocation_id()
+    raise ValueError("no more")
+
+
+@flaky.handler()
+async def sleeps(ctx: perdure.Context) -> None:
+    await ctx.sleep(timedelta(hours=1))
+
+
 @flaky.handler()
 async def terminal(ctx: perdure.Context) -> str:
     async def body() -> str:
@@ -241,6 +287,34 @@ async def test_an_error_may_ask_for_the_next_delay() -> None:
         began = asyncio.get_running_loop().time()
         assert await call(engine, "Flaky/wishes") == "now"
         assert 420 <= asyncio.get_running_loop().time() - began < 421
+
+
+@in_virtual_time
+@pytest.mark.parametrize("where", ["in a step", "in the body"])
+async def test_a_failure_that_asks_for_its_delay_does_not_count_as_an_attempt(where: str) -> None:
+    async with running([flaky]) as engine:
+        began = asyncio.get_running_loop().time()
+        assert await call(engine, "Flaky/wishes_often", where) == "now"
+        assert tries["wish"] == 6
+        assert 300 <= asyncio.get_running_loop().time() - began < 301
+
+
+@in_virtual_time
+async def test_steps_that_fail_in_one_attempt_are_counted_each_for_itself() -> None:
+    failing.update("ab")
+    async with running([flaky]) as engine:
+        assert await call(engine, "Flaky/both") == ["gave up a", "gave up b"]
+        assert tries == {"a": 3, "b": 3}
+
+
+@in_virtual_time
+async def test_exhausted_with_kill_those_that_it_called_and_sent_end_too() -> None:
+    async with running([flaky]) as engine:
+        assert await call(engine, "Flaky/dies_with_others") == (500, "ValueError: no more")
+        page = await engine.invocations()
+        ended = {row.target.handler: row.result for row in page.rows}
+        assert ended["sleeps"] == j.Failure(409, "killed")
+        assert [row.status for row in page.rows] == [Status.COMPLETED] * 3
 
 
 @in_virtual_time

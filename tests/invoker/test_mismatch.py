@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 import perdure
+from perdure.invoker.source_places import lines_that_ask_for
 from perdure.store.rows import Status
 
 from ..node.rig import result_of, row_of, running, send, until_status
 from ..node.virtual import in_virtual_time
 
+SOURCE = Path(__file__).read_text().splitlines()
 Body = Callable[[perdure.Context], Awaitable[str]]
 
 
@@ -102,6 +104,31 @@ async def test_both_sides_are_shown_with_the_line_of_the_code(tmp_path: Path) ->
     assert 'the code now issues run "bill"' in message
     assert f"{__file__}:" in message
     assert "in renamed" in message or "in step" in message
+    here = next(number for number, line in enumerate(SOURCE, 1) if 'step(ctx, "charge")' in line)
+    assert f'run "charge" (in this code at {__file__}:{here})' in message, "where the recorded operation stands"
+
+
+@in_virtual_time
+async def test_a_recorded_operation_that_the_code_has_no_more_is_said_to_be_gone(tmp_path: Path) -> None:
+    (tmp_path / "new_code.py").write_text(
+        "async def body(ctx):\n    await ctx.run_typed('invoice', lambda: 'a')\n    return 'b'\n"
+    )
+    namespace: dict[str, Body] = {"__name__": "new_code"}  # type: ignore[dict-item]
+    exec(compile((tmp_path / "new_code.py").read_text(), str(tmp_path / "new_code.py"), "exec"), namespace)
+    message = await mismatch_of(namespace["body"], tmp_path)
+    assert f'run "charge" (no line of {tmp_path}/new_code.py asks for it any more)' in message
+    assert f"{tmp_path}/new_code.py:2, in body" in message
+
+
+def test_operations_are_found_by_what_they_are_given() -> None:
+    source = (
+        "ctx.run('a', f)\nctx.service_call(shop.buy, 'a')\nctx.set(name='b', value=1)\n\nf(g('a'))\ndef buy(): ...\n"
+    )
+    found = {name: lines_that_ask_for(name, source) for name in ("a", "b", "buy", "f", "c")}
+    assert found == {"a": [1, 2, 5], "b": [3], "buy": [], "f": [], "c": []}
+    assert lines_that_ask_for("buy", source, called=True) == [2]
+    assert lines_that_ask_for("a", "not python at all (") is None
+    assert lines_that_ask_for("a", "") is None
 
 
 @in_virtual_time

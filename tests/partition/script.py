@@ -135,7 +135,7 @@ class Script:
         return r.Progress(home, self.now_ms, seq, epoch, entries, ended, pin)
 
     def _attempt_failed(self, words: Words) -> r.Record:
-        """`attempt-failed NAME EPOCH "why" retry MS | pause | kill`; options `uncounted=yes step=ID code=N`."""
+        """`attempt-failed NAME EPOCH "why" retry MS | pause | kill`; options `uncounted=yes step=ID also=ID,… code=N`."""
         name, epoch, why = words.next(), words.number(), words.text().decode()
         self._meet("attempt-failed", name)
         options = words.options
@@ -145,7 +145,9 @@ class Script:
         what = words.next()
         retry_at_ms = words.number() if what == "retry" else None
         exhausted = "pause" if what == "retry" else what
-        return r.AttemptFailed(*self._attempt(name, epoch), error, retry_at_ms, exhausted, "uncounted" not in options)
+        steps = [int(step) for step in options["also"].split(",")] if "also" in options else None
+        counted = "uncounted" not in options
+        return r.AttemptFailed(*self._attempt(name, epoch), error, retry_at_ms, exhausted, counted, steps)
 
     def _suspended(self, words: Words) -> r.Record:
         """`suspended NAME EPOCH seen N awaiting 1 2 17s`: completions as numbers, signals as `17s` or by name."""

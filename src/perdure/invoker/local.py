@@ -11,7 +11,6 @@ The embedded engine's `Driver`. What always holds:
 from __future__ import annotations
 
 import asyncio
-import sys
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from perdure.invoker import replay
 from perdure.invoker.admission import TOO_LONG, CommandRefused, admit
 from perdure.invoker.errors import AttemptOver
 from perdure.invoker.proposals import Proposals
+from perdure.invoker.source_places import place_of_caller, recorded_words
 from perdure.invoker.steps import Steps
 from perdure.model import journal as j
 from perdure.model.driver import App, AttemptStart, AuthorAttempt, Capability, Step, Turn
@@ -57,9 +57,9 @@ class LocalAttempt:
     __slots__ = (
         "_abort_timer",
         "_app",
-        "_bounded",
         "_commands",
         "_completed",
+        "_failed_steps",
         "_failing",
         "_hasty",
         "_host",
@@ -75,6 +75,7 @@ class LocalAttempt:
         "_start",
         "_state_bytes",
         "_steps",
+        "_uncounted",
         "_yielded",
         "author",
         "delivered",
@@ -121,7 +122,8 @@ class LocalAttempt:
         self._steps = Steps(host, self._step_done, self._step_failed)
         self._proposals = Proposals(host, spec, partition, row)
         self._failing: tuple[AttemptError, int | None, bool] | None = None
-        self._bounded = False
+        self._uncounted = False
+        self._failed_steps: list[int] = []
         self._abort_timer: asyncio.TimerHandle | None = None
         self._yielded = False
         self._state_bytes = sum(map(len, (start.state or {}).values()))
@@ -191,7 +193,10 @@ class LocalAttempt:
         index = sum(1 for entry in self._start.journal if not isinstance(entry, j.Completion | j.Signal)) - len(
             self._commands
         )
-        text = replay.explain(index, recorded, issued, _user_line(), self._row.deployment, self._app.identity)
+        place = place_of_caller()
+        was = recorded_words(recorded, None if place is None else place.file)
+        where = "" if place is None else f" (at {place})"
+        text = replay.explain(index, recorded, issued, was, where, self._row.deployment, self._app.identity)
         error = AttemptError(
             replay.MISMATCH,
             text,
@@ -273,6 +278,7 @@ class LocalAttempt:
         if self._failing is None and author is not None and turn is Turn.FAILED:
             assert author.error is not None
             self._failing = (author.error, author.retry_after_ms, author.park)
+            self._uncounted = author.retry_after_ms is not None
         if self._failing is None and self._commands and turn in (Turn.WAITING, Turn.ENDED) and not self._inbound:
             self._mismatch(self._commands[0], None)
         if self._failing is not None:
@@ -344,6 +350,7 @@ class LocalAttempt:
             return
         text = f"{type(error).__name__}: {error}"
         retry_after_ms: int | None = getattr(error, "retry_after_ms", None)
+        asked = retry_after_ms is not None
         if step.retry is not None:
             delay_ms = self._step_delay_ms(step)
             if delay_ms is None:
@@ -351,8 +358,9 @@ class LocalAttempt:
                 return
             retry_after_ms = delay_ms if retry_after_ms is None else retry_after_ms
         stack = "".join(traceback.format_exception(error))
-        bounded = step.retry is not None and step.retry.bounded
-        self._fail(self._step_error(step, text, stack, "RT0007"), retry_after_ms=retry_after_ms, bounded=bounded)
+        uncounted = asked or (step.retry is not None and step.retry.bounded)
+        self._failed_steps.append(step.completion_id)
+        self._fail(self._step_error(step, text, stack, "RT0007"), retry_after_ms=retry_after_ms, uncounted=uncounted)
 
     def _step_delay_ms(self, step: Step) -> int | None:
         """How long the step's own policy waits; None: it gives up."""
@@ -370,12 +378,12 @@ class LocalAttempt:
     # --- ends ---------------------------------------------------------------------------------------------------------
 
     def _fail(
-        self, error: AttemptError, *, retry_after_ms: int | None = None, park: bool = False, bounded: bool = False
+        self, error: AttemptError, *, retry_after_ms: int | None = None, park: bool = False, uncounted: bool = False
     ) -> None:
-        """The first failure counts; what fails while the attempt settles is lost with it."""
+        """The first failure is the attempt's. Steps that fail while it settles are counted for themselves."""
         if self._failing is None:
             self._failing = (error, retry_after_ms, park)
-            self._bounded = bounded
+            self._uncounted = uncounted
         try:
             self._flush(ended=False, awaited=False)  # the journal shows the step that failed
         except PerdureError as refused:
@@ -398,7 +406,10 @@ class LocalAttempt:
             return
         assert self._failing is not None
         error, retry_after_ms, park = self._failing
-        self._proposals.failed(error, retry_after_ms=retry_after_ms, park=park, counted=not self._bounded)
+        steps = self._failed_steps if len(self._failed_steps) > 1 else None
+        self._proposals.failed(
+            error, retry_after_ms=retry_after_ms, park=park, counted=not self._uncounted, steps=steps
+        )
         self._finish()
         self._steps.cancel()
 
@@ -455,15 +466,3 @@ class LocalAttempt:
         if self._abort_timer is not None:
             self._abort_timer.cancel()
             self._abort_timer = None
-
-
-def _user_line() -> str:
-    """` (at FILE:LINE, in FUNCTION)` of the nearest frame that is not perdure's own, or nothing."""
-    frame = sys._getframe(1)
-    own = __name__.partition(".")[0] + "."
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith((own, "asyncio.")) and module != "asyncio":
-            return f" (at {frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name})"
-        frame = frame.f_back  # type: ignore[assignment]
-    return ""

@@ -67,10 +67,17 @@ class Proposals:
         self._bytes = size
 
     def failed(
-        self, error: AttemptError, *, retry_after_ms: int | None, park: bool, counted: bool, kill: bool = False
+        self,
+        error: AttemptError,
+        *,
+        retry_after_ms: int | None,
+        park: bool,
+        counted: bool,
+        kill: bool = False,
+        steps: list[int] | None = None,
     ) -> None:
         """`park`: no retry, pause; `kill`: no retry, the invocation ends with the error. `counted` false: somebody else than
-        the handler's policy set the delay, and it counts nothing.
+        the handler's policy set the delay, and it counts nothing. `steps`: all that failed, if more than that of `error`.
         """
         host, policy = self._host, self._spec.retry
         now_ms = host.now_ms()
@@ -82,7 +89,7 @@ class Proposals:
                 retry_at_ms = min(now_ms + delay_ms, TIMER_AT_MS_MAX)
         exhausted = "kill" if kill else "pause" if park else policy.on_max_attempts
         record = AttemptFailed(
-            self._partition, now_ms, self._row.seq, self._epoch, error, retry_at_ms, exhausted, counted
+            self._partition, now_ms, self._row.seq, self._epoch, error, retry_at_ms, exhausted, counted, steps
         )
         host.propose(record, awaited=True)
         self._log(record)

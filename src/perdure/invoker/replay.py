@@ -38,14 +38,22 @@ def same(recorded: Command, issued: Command) -> bool:
 
 
 def explain(
-    index: int, recorded: Command | None, issued: Command | None, where: str, recorded_by: str | None, identity: str
+    index: int,
+    recorded: Command | None,
+    issued: Command | None,
+    was: str,
+    where: str,
+    recorded_by: str | None,
+    identity: str,
 ) -> str:
     """The mismatch in words: both sides, where the code stands, whose the journal is, and the likely cause.
 
-    `index` counts commands, 0 = Input. `recorded_by` and `identity`: the app that accepted the invocation, and this one.
+    `index` counts commands, 0 = Input. `was` says where this code has what is recorded, `where` where it issues something.
+    `recorded_by` and `identity`: the app that accepted the invocation, and this one.
     """
     return (
-        f"journal mismatch at command {index}: the journal says {describe(recorded)}, the code now {_issues(issued)}"
+        f"journal mismatch at command {index}: the journal says {describe(recorded)}{was}, "
+        f"the code now {_issues(issued)}"
         f"{where}. {_whose(recorded_by, identity)}{_cause(recorded, issued)} "
         "Deploy code that issues the recorded command at this place and resume the "
         "invocation, or cancel or kill it."

@@ -72,7 +72,9 @@ class AttemptFailed(_Record, tag=4):
     exhausted: str = "pause"
     """`pause` or `kill`."""
     counted: bool = True
-    """False: a step's own bounded policy set the delay, and the invocation's policy counts nothing."""
+    """False: a step's own bounded policy or the author set the delay, and the invocation's policy counts nothing."""
+    steps: list[int] | None = None
+    """completion_ids of all steps that failed in this attempt, where they are more than the one of `error`."""
 
 
 class Suspended(_Record, tag=5):

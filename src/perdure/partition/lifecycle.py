@@ -28,6 +28,9 @@ from perdure.partition.sizes import kept_bytes, payload_bytes, result_bytes
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, StateChange, Status, Timer, TimerKind
 
+FORGOTTEN = Failure(410, "the run of this workflow was forgotten, and its promises with it")
+"""What a handler beside a run is told that waits for one of its promises."""
+
 
 def create(work: Work, request: InvokeRequest) -> None:
     """A new invocation, or, if its id is derived and known, another caller of the one that exists."""
@@ -245,13 +248,20 @@ def _retain(work: Work, row: Invocation) -> None:
 
 
 def drop(work: Work, row: Invocation) -> None:
-    """Nothing of the invocation stays; a workflow run takes its state and promises along."""
+    """Nothing of the invocation stays; a workflow run takes its state and promises along.
+
+    Who still waits for one of the promises is told: nobody could complete it any more for the run that is gone.
+    """
     tables = work.tables
     tables.forget(row.seq)
     if row.handler_kind is HandlerKind.RUN:
         service, key = row.target.service, row.target.key or ""
+        promises = tables.promises(service, key)
         tables.clear_all_state(service, key)
         tables.drop_promises(service, key)
+        for promise in promises.values():
+            for caller in promise.waiting or ():
+                work.answer(caller, FORGOTTEN)
 
 
 def drop_journal(work: Work, row: Invocation) -> None:
@@ -310,8 +320,13 @@ def attach(work: Work, invocation_id: bytes, caller: Caller, *, wait: bool) -> N
 
 def kill(work: Work, row: Invocation) -> None:
     """End a live invocation without asking its handler, and every invocation it called or sent."""
+    kill_called(work, row)
+    finish(work, row, Failure(409, "killed"))
+
+
+def kill_called(work: Work, row: Invocation) -> None:
+    """End every invocation that it called or sent; those that have finished ignore it."""
     for entry in work.tables.journal(row.seq).entries:
         if isinstance(entry, Call | OneWayCall) and entry.request is not None:
             callee = entry.request.invocation_id
             work.send(work.home_of(callee), KillMessage(callee))
-    finish(work, row, Failure(409, "killed"))

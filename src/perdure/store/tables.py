@@ -393,6 +393,20 @@ class Tables:
                     return None
         return self.database.promise(service, key, name)
 
+    def promises(self, service: str, key: str) -> dict[str, Promise]:
+        """All of a key by name, in a dict of the caller's own."""
+        names: set[str] = set()
+        for layer in self.layers:
+            overlay = layer.promises.get((service, key))
+            if overlay is not None:
+                names.update(overlay.values)
+                if overlay.hides:
+                    break
+        else:
+            names.update(self.database.promise_names(service, key))
+        found = {name: self.promise(service, key, name) for name in sorted(names)}
+        return {name: promise for name, promise in found.items() if promise is not None}
+
     def put_promise(self, service: str, key: str, name: str, promise: Promise) -> None:
         self._promise_overlay(service, key).values[name] = promise
         self.bytes += _SMALL_BYTES

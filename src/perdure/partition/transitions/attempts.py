@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from perdure.model.journal import Failure
 from perdure.model.records import AttemptError, AttemptFailed, Interrupted, Suspended
-from perdure.partition.lifecycle import arm, attempt_is_current, finish, start
+from perdure.partition.lifecycle import arm, attempt_is_current, finish, kill_called, start
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, Status, StepFailures, Timer, TimerKind
 
 
 def attempt_failed(work: Work, record: AttemptFailed) -> None:
-    """Arm the next attempt, or, with no more of them, pause (default) or end the invocation with the error."""
+    """Arm the next attempt, or, with no more of them, pause (default) or end the invocation with the error, and with it
+    those it called or sent."""
     if not attempt_is_current(work.tables.invocation(record.seq), record.epoch):
         return
     row = work.tables.edit(record.seq)
@@ -18,11 +19,13 @@ def attempt_failed(work: Work, record: AttemptFailed) -> None:
     row.failures += 1
     row.attempts_failed += record.counted
     row.last_error = error
-    if error.step is not None:
-        _count_step_failure(work, row, error.step)
+    for step in dict.fromkeys((error.step, *(record.steps or ()))):
+        if step is not None:
+            _count_step_failure(work, row, step)
     if record.retry_at_ms is not None:
         _retry_at(work, row, record.retry_at_ms)
     elif record.exhausted == "kill":
+        kill_called(work, row)
         finish(work, row, Failure(error.code, error.message))
     else:
         _pause(work, row)
