@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import restate
 
 import perdure
 from perdure.model.ids import parse_ulid
@@ -307,3 +308,17 @@ async def test_deployments_that_are_not_there(server: Any, wanted: str, status: 
             assert answer.body.decode().startswith("Invalid URL: Cannot parse `deployment` with value `")
         else:
             assert (wanted in answer.json()["message"], answer.json()["restate_code"]) == (True, None)
+
+
+async def test_a_handler_may_go(server: Any, deploy: Any) -> None:
+    await server.register((await deploy(counter())).uri)
+    smaller = restate.VirtualObject("Counter")
+
+    @smaller.handler()
+    async def add(ctx: restate.ObjectContext, number: int) -> int:
+        return number
+
+    new = await server.admin.post("/deployments", {"uri": (await deploy(smaller)).uri})
+    assert (new.status, [each["name"] for each in new.json()["services"][0]["handlers"]]) == (201, ["add"])
+    gone = await server.ingress.get("/Counter/k/get")
+    assert (gone.status, "the handler 'get' was not found" in gone.json()["message"]) == (404, True)
