@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import perdure
+from perdure.http.query import queries as queries_module
+from perdure.http.query.messages import Need, Rows
 from perdure.http.query.queries import Queries
+from perdure.http.query.reads import rows_for
 from perdure.node.engine import Engine
 from perdure.node.settings import EngineSettings
+from perdure.store.snapshot import Snapshot
 
 from .conftest import World
 
@@ -42,7 +47,7 @@ async def take(ctx: perdure.ObjectContext) -> None:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    settings = EngineSettings(data=tmp_path / "data", durability="os")
+    settings = EngineSettings(data=tmp_path / "data", durability="os", checkpoint_interval_ms=5)
     engine = Engine(settings, perdure.app([bank]))
     await engine.start()
     made = World(engine, Queries(engine))
@@ -50,7 +55,20 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await made.close()
 
 
-async def test_no_transfer_is_ever_seen_half(world: Any) -> None:
+@pytest.fixture
+def slow_reads(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the reads of two tables of one query lies a checkpoint."""
+
+    def slowly(need: Need, snapshot: Snapshot) -> Iterator[Rows]:
+        yield from rows_for(need, snapshot)
+        deadline = time.monotonic() + 10
+        while world.engine.store.applied_lsn == snapshot.lsn and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    monkeypatch.setattr(queries_module, "rows_for", slowly)
+
+
+async def test_no_transfer_is_ever_seen_half(world: Any, slow_reads: None) -> None:
     for account in ACCOUNTS:
         await world.call(f"Bank/{account}/open")
     await world.rows("SELECT 1")

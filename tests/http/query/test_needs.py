@@ -110,6 +110,11 @@ def test_a_limit_counts_only_where_any_rows_will_do(session: Session) -> None:
         assert {each.limit for each in needs(session, sql).values()} == {None}, sql
 
 
+def test_a_limit_of_one_scan_is_none_of_another(session: Session) -> None:
+    twice = "(SELECT id FROM sys_invocation LIMIT 3) UNION ALL SELECT target FROM sys_invocation"
+    assert need(session, twice).limit is None
+
+
 def test_subqueries_that_stand_in_expressions_are_read_whole(session: Session) -> None:
     """Whatever their plan is, no table may be missing, and no row of it."""
     found = needs(
