@@ -29,6 +29,28 @@ app = perdure.app([counter])
 """
 
 
+LOGGING = """
+import logging
+from datetime import timedelta
+import perdure
+
+log = logging.getLogger("shop")
+shop = perdure.Service("Shop")
+
+@shop.handler()
+async def buy(ctx: perdure.Context, what: str) -> str:
+    log.info("asked for %s", what)
+    await ctx.run_typed("charge", lambda: log.info("charging"))
+    log.info("charged")
+    await ctx.sleep(timedelta(milliseconds=20))
+    print("slept, said with print")
+    log.info("slept")
+    return await ctx.signal("word", type_hint=str)
+
+app = perdure.app([shop])
+"""
+
+
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Caller, Path]]:
     (tmp_path / "counting.py").write_text(APP.replace("WORD", "first"))
@@ -78,6 +100,33 @@ def test_a_broken_module_is_shown_and_mended(dev: tuple[subprocess.Popen[bytes],
     assert add(caller) == "third 2"
     process.terminate()
     assert process.wait(20) == 0
+
+
+@pytest.mark.slow
+def test_each_line_of_logging_appears_once_also_when_it_is_replayed_under_changed_code(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(LOGGING)
+    ports = ServerProcess([], tmp_path / "data")
+    command = [sys.executable, "-m", "perdure", "dev", "shop:app", "--data", str(tmp_path / "data")]
+    command += ["--ingress", f"127.0.0.1:{ports.ingress_port}", "--admin", f"127.0.0.1:{ports.admin_port}"]
+    command += ["--set", "always_replay=true"]  # the handler runs again from its first line at every wait
+    output = tmp_path / "output"
+    with output.open("wb") as stream:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=stream, stderr=subprocess.STDOUT)
+    caller, admin = Caller(ports.ingress_port, timeout_s=30), Caller(ports.admin_port, timeout_s=30)
+    try:
+        sent = caller.until_answered("POST", "/Shop/buy/send", "a hat")
+        wait_for(output, "shop  slept")
+        (tmp_path / "shop.py").write_text(LOGGING + "# changed\n")
+        wait_for(output, "ready: ", times=2)
+        admin.until_answered("POST", f"/perdure/invocations/{sent.invocation_id}/signals/word", "bye")
+        assert caller.until_answered("GET", f"/restate/attach/{sent.invocation_id}").json() == "bye"
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    said = output.read_text()
+    for line in ("asked for a hat", "charging", "charged", "shop  slept"):
+        assert said.count(line) == 1, f"{line!r} appears once\n{said}"
+    assert said.count("slept, said with print") > 1, "the handler was replayed, and print knows nothing of it"
 
 
 def test_the_fingerprint_sees_sources_and_the_settings_and_nothing_else(tmp_path: Path) -> None:

@@ -176,8 +176,7 @@ class AttemptPool:
             return None
         if deployment is not None:
             return self._load_remote(deployment, spec, partition, row)
-        if self._app is None:
-            return None
+        assert self._app is not None, "a handler that has no deployment was found in this process"
         start = attempt_start(host, spec, partition, row)
         return LocalAttempt(host, self._app, spec, partition, row, start, self._forget, self._lags)
 
