@@ -12,6 +12,7 @@ from perdure.model.limits import TIMER_AT_MS_MAX
 from perdure.model.retry import RetryPolicy
 from perdure.model.service import Policies
 from perdure.model.target import Target
+from perdure.node.errors import TooLarge
 from perdure.store.rows import Status
 from perdure.wire import messages as m
 from perdure.wire.framing import REQUESTED_ACK, Frame, encode_frame
@@ -377,6 +378,18 @@ async def test_the_behavior_of_an_error() -> None:
         fail = m.Error(418, "no", behavior=m.ErrorBehavior.FAIL)
         (await there.stream()).accept(control(m.Type.ERROR, fail), version=7, end=True)
         assert (await there.attach(ended)).result == j.Failure(418, "no")
+
+
+async def test_what_the_log_refuses_pauses_it() -> None:
+    async with scripted() as there:
+        invocation_id = await there.send()
+        stream = await there.stream()
+        stream.accept()
+        row = there.row(invocation_id)
+        there.engine.pool.refuse(0, row.seq, row.epoch, TooLarge("a record of 80 MB."))
+        row = await there.until_status(invocation_id, Status.PAUSED)
+        assert row.last_error is not None and row.last_error.message == "a record of 80 MB."
+        await stream.reset()
 
 
 async def test_an_error_while_a_pause_is_wanted_pauses() -> None:

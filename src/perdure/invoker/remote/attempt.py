@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from perdure.invoker.admission import TOO_LONG, CommandRefused, admit
 from perdure.invoker.proposals import Proposals
@@ -180,7 +180,8 @@ class RemoteAttempt:
         if self.over:
             return
         try:
-            self._fail(AttemptError(413, error.what, doc_code=error.code), park=True)
+            self._inbound.take_entries()
+            self._fail(_Failure(AttemptError(413, error.what, doc_code=error.code), park=True))
         except PerdureError:  # the log takes nothing at all any more: the node has failed, and said so
             self.abort()
 
@@ -257,7 +258,7 @@ class RemoteAttempt:
         refused = refusal(status, headers, self._version, self._host.now_ms())
         if refused is not None:
             error, retry_after_ms = refused
-            self._fail(error, retry_after_ms=retry_after_ms, counted=retry_after_ms is None)
+            self._fail(_Failure(error, retry_after_ms))
 
     def on_data(self, data: bytes) -> None:
         if self.over:
@@ -265,15 +266,12 @@ class RemoteAttempt:
             return
         try:
             end = self._take(data)
-        except ProtocolViolation as violation:
-            self._fail_after_progress(AttemptError(500, violation.what, doc_code=violation.code))
-        except MessageTooLarge as too_large:
-            self._fail_after_progress(AttemptError(500, too_large.what, doc_code=too_large.code))
-        except AwaitTooDeep as too_deep:
-            self._fail_after_progress(AttemptError(500, too_deep.what, doc_code=too_deep.code), park=True)
+        except (ProtocolViolation, MessageTooLarge, AwaitTooDeep) as violation:
+            error = AttemptError(500, violation.what, doc_code=violation.code)
+            self._fail(_Failure(error, park=isinstance(violation, AwaitTooDeep)))
         except CommandRefused as refused:
             # Another attempt may be another deployment's; only a journal that is full is so for each.
-            self._fail_after_progress(refused.error, park=refused.error is TOO_LONG)
+            self._fail(_Failure(refused.error, park=refused.error is TOO_LONG))
         else:
             if end is None:
                 self._progress()
@@ -298,12 +296,12 @@ class RemoteAttempt:
             error = AttemptError(500, "the deployment's response ends in the middle of a message.", doc_code="RT0012")
         else:
             error = AttemptError(500, "the deployment's response ended before the attempt did.", doc_code="RT0010")
-        self._fail(error)
+        self._fail(_Failure(error))
 
     def on_broken(self, error: TransportFailed) -> None:
         self._exchange = None
         if not self.over:
-            self._fail(AttemptError(500, str(error), doc_code=error.doc_code))
+            self._fail(_Failure(AttemptError(500, str(error), doc_code=error.doc_code)))
 
     def _admit(self, command: j.Command) -> None:
         if self._journal_length + len(self._inbound.entries) >= JOURNAL_ENTRIES_MAX:
@@ -380,54 +378,32 @@ class RemoteAttempt:
         journal = self._host.journal(self._partition, self._row.seq).entries
         return any(isinstance(entry, j.Completion) and entry.completion_id in wanted for entry in journal)
 
-    def _failed(self, error: m.Error) -> None:
-        mismatch = error.code == _JOURNAL_MISMATCH
-        related = error.related_command_type
-        self._fail_after_progress(
-            AttemptError(
-                error.code,
-                error.message,
-                error.stacktrace,
-                "RT0016" if mismatch else "RT0007",
-                error.related_command_index,
-                error.related_command_name or None,
-                None if related is None else name_of_type(related),
-            ),
-            retry_after_ms=error.next_retry_delay,
-            park=error.behavior == m.ErrorBehavior.PAUSE,
-            kill=error.behavior == m.ErrorBehavior.FAIL,
-            counted=error.next_retry_delay is None,
-            goodbye=True,
+    def _failed(self, said: m.Error) -> None:
+        related = said.related_command_type
+        error = AttemptError(
+            said.code,
+            said.message,
+            said.stacktrace,
+            "RT0016" if said.code == _JOURNAL_MISMATCH else "RT0007",
+            said.related_command_index,
+            said.related_command_name or None,
+            None if related is None else name_of_type(related),
         )
+        park, kill = said.behavior == m.ErrorBehavior.PAUSE, said.behavior == m.ErrorBehavior.FAIL
+        self._fail(_Failure(error, said.next_retry_delay, park, kill), goodbye=True)
 
-    def _fail_after_progress(
-        self,
-        error: AttemptError,
-        *,
-        retry_after_ms: int | None = None,
-        park: bool = False,
-        kill: bool = False,
-        counted: bool = True,
-        goodbye: bool = False,
-    ) -> None:
-        """What came before stands."""
+    def _fail(self, failure: _Failure, *, goodbye: bool = False) -> None:
+        """What came before the failure stands. `goodbye`: the deployment says so itself, and ends in order."""
         self._progress()
-        self._fail(error, retry_after_ms=retry_after_ms, park=park, kill=kill, counted=counted, goodbye=goodbye)
-
-    def _fail(
-        self,
-        error: AttemptError,
-        *,
-        retry_after_ms: int | None = None,
-        park: bool = False,
-        kill: bool = False,
-        counted: bool = True,
-        goodbye: bool = False,
-    ) -> None:
         if self.over:
             return
-        park = (park or self._pausing) and not kill
-        self._proposals.failed(error, retry_after_ms=retry_after_ms, park=park, kill=kill, counted=counted)
+        self._proposals.failed(
+            failure.error,
+            retry_after_ms=failure.retry_after_ms,
+            park=(failure.park or self._pausing) and not failure.kill,
+            kill=failure.kill,
+            counted=failure.retry_after_ms is None,
+        )
         if goodbye:
             self._say_goodbye()
         else:
@@ -478,4 +454,13 @@ class RemoteAttempt:
         elif not self._half_closed:
             self.suspend()
         else:
-            self._fail(AttemptError(500, _GIVES_UP.format(f"{abort_s:g}"), doc_code="RT0001"))
+            self._fail(_Failure(AttemptError(500, _GIVES_UP.format(f"{abort_s:g}"), doc_code="RT0001")))
+
+
+class _Failure(NamedTuple):
+    """Why the attempt fails. A delay that somebody names replaces one of the policy's, and the failure counts nothing."""
+
+    error: AttemptError
+    retry_after_ms: int | None = None
+    park: bool = False
+    kill: bool = False
