@@ -65,6 +65,17 @@ def test_the_file_gives_lists_numbers_and_truth_values(tmp_path: Path) -> None:
     assert (engine.partitions, engine.dev, engine.default_retry.factor) == (2, True, 1.5)
 
 
+def test_the_address_of_the_ingress_comes_from_a_flag_a_variable_or_the_file(tmp_path: Path) -> None:
+    assert load({}, {}).engine().ingress_url is None
+    assert load({"ingress_url": "https://a.example/"}, {}).engine().ingress_url == "https://a.example"
+    assert load({}, {"PERDURE_INGRESS_URL": "http://b.example"}).engine().ingress_url == "http://b.example"
+    assert from_file(tmp_path, 'ingress_url = "https://c.example/x"\n').engine().ingress_url == "https://c.example/x"
+    with pytest.raises(
+        BadSetting, match=r"'ingress_url' \(from --ingress-url\) is 'a.example'; it must begin with http"
+    ):
+        load({"ingress_url": "a.example"}, {})
+
+
 def test_the_retry_policy_is_put_together_from_its_settings() -> None:
     environment = {
         "RESTATE_DEFAULT_RETRY_POLICY__INITIAL_INTERVAL": "50ms",
