@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from perdure.cli import restate_names
-from perdure.cli.settings import SETTINGS, Setting, UnreadableSettings, load
+from perdure.cli.known_settings import SETTINGS, Setting
+from perdure.cli.settings import UnreadableSettings, load
 from perdure.cli.values import Address
 from perdure.node.settings import BadSetting
 

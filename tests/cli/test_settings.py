@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from perdure.cli.settings import SETTINGS, Settings, UnknownSetting, UnreadableSettings, load
+from perdure.cli.known_settings import SETTINGS
+from perdure.cli.settings import Settings, UnknownSetting, UnreadableSettings, load
 from perdure.cli.values import Address
 from perdure.model.retry import RetryPolicy
 from perdure.node.settings import BadSetting, EngineSettings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from perdure.cli.known_settings import SETTINGS
 from perdure.cli.options import Flag, settings_flags, settings_from
-from perdure.cli.settings import SETTINGS
 
 
 @click.command("config")
