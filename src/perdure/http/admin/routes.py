@@ -296,7 +296,7 @@ class ServerRoutes:
         return Response(status_code=200 if self._engine.phase is Phase.READY else 503)
 
     async def version(self, _: Request) -> Response:
-        return json_reply(shapes.VersionInformation(self._ingress_url()))
+        return json_reply(shapes.version_information(self._engine, self._ingress_url()))
 
     async def openapi(self, _: Request) -> Response:
         if self._description is None:

@@ -33,6 +33,22 @@ LOCAL_REVISION = 1
 LOCAL_URI = "in-process://local/"
 
 
+_ABSENT_FEATURES = (
+    "vqueues",
+    "invoker_yield",
+    "kafka_scope",
+    "unique_random_seeds",
+    "scoped_virtual_objects",
+    "scoped_state_table_migration",
+    "scoped_promise_table_migration",
+    "vqueues_async_refill",
+    "vqueues_migration_skip_completed",
+    "vqueue_obsolete_cleanup",
+    "preflight_invocation_termination_retention",
+)
+"""What Restate's command line may ask for, and this server has not."""
+
+
 class Info(msgspec.Struct, omit_defaults=True):
     message: str
     code: str | None = None
@@ -44,6 +60,11 @@ class VersionInformation(msgspec.Struct):
     min_admin_api_version: int = 2
     max_admin_api_version: int = 4
     features: dict[str, bool] = {}
+
+
+def version_information(engine: Engine, ingress_url: str) -> VersionInformation:
+    features = {**dict.fromkeys(_ABSENT_FEATURES, False), "protocol_v7": engine.settings.service_protocol_v7}
+    return VersionInformation(ingress_url, features=features)
 
 
 class ServiceRetryPolicy(msgspec.Struct):
