@@ -175,13 +175,6 @@ def no_repair_of_the_tail() -> Iterator[None]:
 
 
 @mutation("damage")
-def clean_stop_means_nothing() -> Iterator[None]:
-    """After a stop in order, a damaged end is taken for a torn write."""
-    with patch.object(recovery, "_read_clean_stop", lambda files, directory: None):
-        yield
-
-
-@mutation("damage")
 def damage_before_good_batches_is_cut() -> Iterator[None]:
     """A bad batch with a good one behind it is taken for a torn write."""
     with patch.object(scan.SegmentReader, "header_behind", lambda self, offset: None):

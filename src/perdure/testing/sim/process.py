@@ -304,9 +304,13 @@ def _unwind(loop: SimLoop) -> None:
 
 
 def _unfinished(engine: SimEngine) -> list[str]:
-    return [
-        f"{row.status.name} {row.target}"
-        for tables in engine.store.tables
-        for seq in range(1, tables.meta.next_seq)
-        if (row := tables.invocation(seq)) is not None and row.status is not Status.COMPLETED
-    ]
+    """Invocations that have not ended, and messages on their way from one partition to another."""
+    left: list[str] = []
+    for tables in engine.store.tables:
+        for seq in range(1, tables.meta.next_seq):
+            row = tables.invocation(seq)
+            if row is not None and row.status is not Status.COMPLETED:
+                left.append(f"{row.status.name} {row.target}")
+        for target in range(engine.partitions):
+            left += [f"message {number} to partition {target}" for number, _ in tables.outbox(target, 0, 10)]
+    return left

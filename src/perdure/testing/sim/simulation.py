@@ -137,11 +137,11 @@ class Simulation:
     def _flip(self) -> bool:
         """One bit somewhere in what counts.
 
-        After a crash the last batch of the log cannot be told from a torn one when it is damaged: it is left alone. So is
-        SQLite's WAL: it takes what follows a damaged frame for torn, also what it has moved into the file already.
+        After a crash the last batch of the log cannot be told from a torn one when it is damaged: it is left alone.
         """
         random, disk = self.random, self.disk
-        paths = sorted(name for name, inode in disk.names.items() if inode.data and not name.endswith("-wal"))
+        spared = "/data/store" if not self.scenario.flips_store else "/-"
+        paths = sorted(name for name, inode in disk.names.items() if inode.data and not name.startswith(spared))
         if not paths:
             return False
         path = random.choice(paths)
@@ -149,7 +149,10 @@ class Simulation:
         begin, end = 0, len(inode.data)
         if "/segment-" in path:
             segments = [name for name in paths if "/segment-" in name]
-            whole = path != segments[-1] or "/data/log/clean-stop" in disk.names
+            clean = "/data/log/clean-stop" in disk.names
+            if not clean and self.scenario.settings["durability"] == "os":
+                return False  # such a log is cut at the first bad batch, as documented
+            whole = path != segments[-1] or clean
             end = inode.last_write + FRAME_HEADER_BYTES if whole else inode.synced_write
             begin = max(0, end - 500) if random.random() < 0.5 else 0
         if end <= begin:
