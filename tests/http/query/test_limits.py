@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from perdure.http.query.errors import QueryTooLarge, QueryTooLong, TooManyQueries
+from perdure.http.query.errors import QueryProcessFailed, QueryTooLarge, QueryTooLong, TooManyQueries
 from perdure.http.query.queries import Queries
 from perdure.node.errors import NodeStopped
 from perdure.store.snapshot import Snapshot
@@ -108,6 +109,23 @@ async def test_a_process_that_dies_is_replaced(world: Any) -> None:
         await queries.run("SELECT 1", "json")
     assert (await queries.run("SELECT 1", "json")).rows == 1
     assert processes(queries) != [pid]
+
+
+async def test_a_process_that_does_not_start(world: Any) -> None:
+    queries = world.with_limits(memory_bytes_max=20 * 1024 * 1024)
+    for _ in range(2):
+        with pytest.raises(QueryProcessFailed):
+            await queries.run("SELECT 1", "json")
+    assert processes(queries) == []
+
+
+async def test_a_process_is_not_led_astray_by_what_lies_around(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("datafusion", "pyarrow", "types", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not me')")
+    monkeypatch.chdir(tmp_path)
+    assert (await world.queries.run("SELECT 1 AS one", "json")).rows == 1
 
 
 async def test_a_process_is_kept_for_the_next_query_and_not_for_ever(world: Any) -> None:

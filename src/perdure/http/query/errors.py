@@ -72,6 +72,19 @@ class QueryTooLarge(QueryError):
         super().__init__(f"{why}.", "Narrow it down: name ids, services or a limit; ask for fewer columns.")
 
 
+class QueryProcessFailed(QueryError):
+    """The process for queries does not start."""
+
+    code = "PD0536"
+    status = 503
+    sqlstate = "58000"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the process that runs queries does not start.", "What it wrote to the server's stderr says why."
+        )
+
+
 class TooManyQueries(QueryError):
     code = "PD0535"
     status = 429

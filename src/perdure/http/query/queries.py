@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary, proxy
 
 from perdure.http.query import messages as m
 from perdure.http.query.errors import (
+    QueryProcessFailed,
     QueryRefused,
     QueryTooLarge,
     QueryTooLong,
@@ -88,6 +89,9 @@ class Queries:
         try:
             async with asyncio.timeout(START_WITHIN_S):
                 await self._off_the_loop(slot, slot.worker.start)
+        except (TimeoutError, WorkerGone):
+            raise QueryProcessFailed from None
+        try:
             async with asyncio.timeout(self.limits.seconds_max):
                 reply = await self._off_the_loop(slot, lambda: slot.worker.ask(asked))
                 if isinstance(reply, m.Needs):

@@ -30,7 +30,8 @@ class WorkerProcess:
         if self._process is not None:
             return
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "perdure.http.query.worker", str(self._memory_bytes_max)],
+            # -P: what lies in the directory that the server was started in is not for it.
+            [sys.executable, "-P", "-m", "perdure.http.query.worker", str(self._memory_bytes_max)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the server alone, which then ends this

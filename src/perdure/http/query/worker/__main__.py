@@ -27,12 +27,12 @@ def main() -> None:
             return
         assert isinstance(asked, m.Ask)
         # The node kills a worker that takes too long. This is for the case that there is no node any more.
-        signal.alarm(int(asked.seconds_max) + 2)
+        _end_after(int(asked.seconds_max) + 2)
         try:
             m.send(pipe_out, session.run(asked, pipe_in, pipe_out))
         except (EOFError, BrokenPipeError):
             return
-        signal.alarm(0)
+        _end_after(0)
 
 
 def _only_for_messages() -> IO[bytes]:
@@ -42,13 +42,19 @@ def _only_for_messages() -> IO[bytes]:
     return pipe
 
 
+def _end_after(seconds: int) -> None:
+    """0: not at all."""
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.alarm(seconds)
+
+
 def _be_modest(memory_bytes_max: int) -> None:
     """Beyond its memory an allocation fails, and the process ends: better than that the machine takes the node."""
-    os.nice(_NICE)
     try:
         import resource
     except ImportError:  # not on Windows
         return
+    os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes_max, memory_bytes_max))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
