@@ -1,7 +1,7 @@
 """The crash lab: a real server on a real disk, killed again and again while callers work, and judged from outside.
 
-`python -m tests.crash.lab --cycles 1000` runs it alone and prints a report. It kills at random, in recovery, in a checkpoint and
-while the process is stopped; then some more on a disk that is filled (as root, on a small file system of its own). The
+`python -m tests.crash.lab --cycles 1000` runs it alone and prints a report. It kills at random, in recovery, in a checkpoint
+and while the process is stopped; then some more on a disk that is filled (as root, on a small file system of its own). The
 schedule of kills and the work come from one seed, which is printed; where exactly a kill lands is the machine's doing.
 
 What must hold in the end: every result that was acknowledged is still there and the same; no step ran again after its
@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,21 +135,26 @@ class Lab:
 
     def _one_cycle(self) -> None:
         """Let it run for a while, do something to it that ends in its death, and start it again."""
+        how = self._rng.choice(self.ways())()
+        self.report.killed[how] += 1
+        self.report.cycles += 1
+        self.while_down(self._data / "log")
+        self._server.start()
+        if self._rng.random() < 0.5:
+            self.report.recovery_s.append(self._server.wait_ready())
+
+    def ways(self) -> list[Callable[[], str]]:
+        """What may be done to it."""
         faults, disk = self._faults, self._disk
-        kinds = [
+        if disk is not None:
+            return [lambda: faults.fill_disk(disk)]
+        return [
             faults.kill,
             faults.kill_before_ready,
             faults.kill_in_recovery,
             faults.kill_in_checkpoint,
             faults.stop_and_go_on,
         ]
-        what = self._rng.choice(kinds) if disk is None else lambda: faults.fill_disk(disk)
-        self.report.killed[what()] += 1
-        self.report.cycles += 1
-        self.while_down(self._data / "log")
-        self._server.start()
-        if self._rng.random() < 0.5:
-            self.report.recovery_s.append(self._server.wait_ready())
 
     def while_down(self, log: Path) -> None:
         """Called after each kill, with the log as the dead process left it."""

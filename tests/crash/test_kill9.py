@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,9 @@ def test_a_hundred_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 class LosesTheEndOfTheLog(Lab):
     """As if the disk had acknowledged what it did not keep: the last quarter of the log is gone after each kill."""
 
+    def ways(self) -> list[Callable[[], str]]:
+        return [self._faults.kill]
+
     def while_down(self, log: Path) -> None:
         super().while_down(log)
         last = verify(SystemFiles(), log).segments[-1]
@@ -46,7 +50,7 @@ class LosesTheEndOfTheLog(Lab):
 @pytest.mark.timeout(300)
 def test_the_lab_sees_what_a_lying_disk_loses(tmp_path: Path) -> None:
     # Without checkpoints, which would let the node itself refuse a log that ends before them.
-    lab = LosesTheEndOfTheLog(tmp_path, seed=1, cycles=2, settings={"checkpoint_interval": "1h"}, patience_s=5)
+    lab = LosesTheEndOfTheLog(tmp_path, seed=1, cycles=2, settings={"checkpoint_interval": "1h"}, patience_s=8)
     report = lab.run()
     lost = [fault for fault in report.faults if "404" in fault]
     again = [fault for fault in report.faults if "ran again" in fault]
