@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,13 +20,15 @@ from perdure.cli.registering import register_all
 from perdure.cli.settings import Settings
 from perdure.http.admin.app import Admin
 from perdure.http.ingress.app import Ingress
-from perdure.http.query.postgres.server import PostgresServer
-from perdure.http.query.queries import queries_of
+from perdure.http.query.queries import Queries, queries_of
 from perdure.http.server import HttpServer
 from perdure.model.errors import PerdureError
 from perdure.model.target import ServiceKind
 from perdure.model.version import VERSION
 from perdure.node.engine import Engine
+
+if TYPE_CHECKING:
+    from perdure.http.query.postgres.server import PostgresServer
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a busy thread keeps the interpreter: with the usual 5 ms a log writer waits longer for it than for the disk."""
@@ -58,7 +61,7 @@ class Server:
         operators = Admin(engine)
         admin = HttpServer(operators, *self._settings.admin)
         queries = queries_of(engine, self._settings.queries())
-        postgres = None if self._settings.pg is None else PostgresServer(queries, *self._settings.pg)
+        postgres = None if self._settings.pg is None else _postgres(queries, *self._settings.pg)
         try:
             gc.freeze()  # what was imported so far lives as long as the process
             addresses = [await ingress.start(), await admin.start()]
@@ -136,6 +139,12 @@ class Server:
                 click.echo(f"  POST {ingress}/{service.name}{key}/{handler}")
         click.echo(f"ready: ingress {ingress}, admin {admin}{postgres}")
         sys.stdout.flush()
+
+
+def _postgres(queries: Queries, host: str, port: int) -> PostgresServer:
+    from perdure.http.query.postgres.server import PostgresServer  # not every server should pay for it
+
+    return PostgresServer(queries, host, port)
 
 
 def _url(host: str, port: int) -> str:
