@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from perdure.endpoint.attempt import EndpointAttempt
 from perdure.endpoint.machine import Machine
+from perdure.endpoint.recorded import Recorded
 from perdure.env.executor import ThreadExecutor
 from perdure.model import journal as j
 from perdure.model.driver import App, AttemptStart
@@ -53,8 +54,8 @@ class JournalServer:
         self._version = version
         self._callees = 0
 
-    async def run(self, *, cut_off: float = 0.3, attempts_max: int = 200) -> j.Result:
-        """Until the invocation has ended. `cut_off`: how likely an attempt is to be cut off at each wait."""
+    async def run(self, *, cut_off: float = 0.3, suspend: float = 0.0, attempts_max: int = 200) -> j.Result:
+        """Until the invocation has ended. How likely an attempt is to be cut off at each wait, and to be suspended."""
         while self.output is None:
             assert self.attempts < attempts_max, self.journal
             attempt = self.begin()
@@ -62,8 +63,17 @@ class JournalServer:
                 if self._random.random() < cut_off:
                     self._cut_off(attempt)
                     break
-                self.tell_some(attempt)
+                if self._random.random() < suspend:
+                    attempt.machine.close_input()
+                    attempt.attempt.pump()
+                else:
+                    self.tell_some(attempt)
             assert attempt.ended in ("", "output", "suspended"), attempt.ended
+            while attempt.ended == "suspended":  # a server begins the next attempt when something awaited has come
+                told = self._draw()
+                self.journal.append(told)
+                if not (isinstance(told, j.Signal) and isinstance(told.signal_id, str)):
+                    break
         return self.output
 
     def _cut_off(self, attempt: Attempt) -> None:
@@ -81,14 +91,15 @@ class JournalServer:
         machine = Machine([("content-type", content_type)], compare_payloads=True)
         start = m.Start(id=INVOCATION_ID, debug_id=format_invocation_id(INVOCATION_ID), key=self._target.key or "")
         start.known_entries, start.partial_state, start.random_seed = len(self.journal), True, 7
-        machine.feed(encode_frame(m.Type.START, encode(start)))
-        for entry in self.journal:
-            machine.feed(self._written(entry))
+        recorded = Recorded()
+        for data in (encode_frame(m.Type.START, encode(start)), *map(self._written, self.journal)):
+            machine.feed(data)
+            recorded.feed(data)
         given = machine.input()
         begin = AttemptStart(
             INVOCATION_ID, self._target, 0, given.seed, 0, [j.Input([], given.body)], [0], state_partial=True
         )
-        attempt = EndpointAttempt(machine, self._app, begin, ThreadExecutor(1), 60_000, lambda: None)
+        attempt = EndpointAttempt(machine, self._app, begin, ThreadExecutor(1), 60_000, recorded, lambda: None)
         attempt.pump()
         return Attempt(machine, attempt)
 
@@ -113,10 +124,13 @@ class JournalServer:
             attempt.attempt.pump()
             return
         for _ in range(self._random.randint(1, min(3, len(self.to_tell)))):
-            told = self.to_tell.pop(self._random.randrange(len(self.to_tell)))
+            told = self._draw()
             self.journal.append(told)
             attempt.machine.feed(encode_notification(told, self._version))
         attempt.attempt.pump()
+
+    def _draw(self) -> j.Notification:
+        return self.to_tell.pop(self._random.randrange(len(self.to_tell)))
 
     def _take(self, attempt: Attempt, kind: int, payload: bytes, frame: object) -> None:
         assert not attempt.ended, f"{attempt.ended}, and then {kind:#x}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -120,6 +121,19 @@ async def catches_all(ctx: perdure.ObjectContext, width: int) -> str:
     return "not"
 
 
+@cell.handler()
+async def logs(ctx: perdure.ObjectContext, rounds: int) -> None:
+    log = logging.getLogger("tests.endpoint.logs")
+    awakeables = [ctx.awakeable() for _ in range(rounds)]
+    for number, (name, _) in enumerate(awakeables):
+        ctx.resolve_awakeable(name, number)
+    for number, (_, future) in enumerate(awakeables):
+        log.warning("line %s", await future)
+        if number % 2:
+            log.warning("step %s", await ctx.run("step", value_of, args=(number,)))
+    ctx.signal("nobody waits for this")
+
+
 app = perdure.app([cell])
 
 
@@ -167,6 +181,28 @@ async def test_without_cuts_there_is_one_attempt_and_each_step_once() -> None:
     runs: list[Any] = [entry for entry in server.journal if isinstance(entry, j.Run)]
     done = [entry for entry in server.journal if isinstance(entry, j.Completion) and entry.code == j.CompletionCode.RUN]
     assert len(runs) == len(done) == 12
+
+
+async def test_what_a_handler_logs_appears_once_however_often_it_is_replayed() -> None:
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    handler.addFilter(perdure.RestateLoggingFilter())
+    log = logging.getLogger("tests.endpoint.logs")
+    log.addHandler(handler)
+    try:
+        attempts = 0
+        for seed in range(6):
+            lines.clear()
+            server = JournalServer(app, Target("Cell", "k", "logs"), b"6", seed)
+            server.to_tell.append(j.Signal("never asked for", b"1"))
+            await server.run(cut_off=0.0, suspend=0.5)
+            attempts += server.attempts
+            said = [f"line {number}" for number in range(6)] + [f"step {number}" for number in (1, 3, 5)]
+            assert sorted(lines) == sorted(said)
+        assert attempts > 12
+    finally:
+        log.removeHandler(handler)
 
 
 async def test_a_long_turn_gives_way_and_goes_on() -> None:

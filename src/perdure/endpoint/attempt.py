@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from perdure.endpoint.driver import RestateDriver, SuspendNow
 from perdure.endpoint.machine import Machine, MachineError
+from perdure.endpoint.recorded import Recorded
 from perdure.endpoint.steps import Ended, Steps
 from perdure.env.executor import Executor
 from perdure.model.driver import App, AttemptStart, AuthorAttempt, Turn
@@ -35,6 +36,7 @@ class EndpointAttempt:
         start: AttemptStart,
         executor: Executor,
         abort_timeout_ms: int,
+        recorded: Recorded,
         changed: Callable[[], None],
     ) -> None:
         self.over = False
@@ -45,7 +47,7 @@ class EndpointAttempt:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._steps = Steps(self._loop, executor, self._step_ended)
-        self._driver = RestateDriver(machine, self._steps.start)
+        self._driver = RestateDriver(machine, self._steps.start, recorded)
         self._author: AuthorAttempt | None = None
         self._turn = Turn.YIELDED
         self._failing: AttemptError | None = None

@@ -20,6 +20,7 @@ from perdure.endpoint.machine import (
     MachineError,
     Suspended,
 )
+from perdure.endpoint.recorded import Recorded
 from perdure.model import journal as j
 from perdure.model.driver import Capability, Step
 from perdure.model.ids import CANCEL_SIGNAL, FIRST_USER_SIGNAL, format_invocation_id, parse_invocation_id
@@ -40,12 +41,13 @@ class SuspendNow(Exception):
 class RestateDriver:
     """See `model.driver.Driver`. `execute` starts a step that the machine wants run."""
 
-    def __init__(self, machine: Machine, execute: Callable[[int, Step], None]) -> None:
+    def __init__(self, machine: Machine, execute: Callable[[int, Step], None], recorded: Recorded) -> None:
         self.failed = False
         """The machine has refused something, and has told the server so."""
         self.now_ms = 0
         self._machine = machine
         self._execute = execute
+        self._recorded = recorded
         self._open: dict[int, tuple[int, int] | int | str] = {}
         """By handle, in the order they were made: (completion id, its code) or a signal; what is still to be told."""
         self._handles: dict[int, int] = {}
@@ -78,7 +80,7 @@ class RestateDriver:
 
     @property
     def replaying(self) -> bool:
-        return self._machine.replaying
+        return self._machine.replaying or self._recorded.left(self._signals)
 
     def issue(self, command: C) -> C:
         try:
@@ -119,7 +121,9 @@ class RestateDriver:
                     self._searched = False
                     self._cancelled_for_us.update(self._calls)
                     self._calls.clear()
-                    return j.Signal(CANCEL_SIGNAL), self.now_ms
+                    cancel = j.Signal(CANCEL_SIGNAL)
+                    self._recorded.told(cancel)
+                    return cancel, self.now_ms
                 case Execute(handle):
                     told_as = self._open[handle]
                     assert isinstance(told_as, tuple)
@@ -129,6 +133,7 @@ class RestateDriver:
                 case _:
                     # What was passed over meanwhile is told with the next answer found, as a replay would.
                     self._searched = True
+                    self._recorded.all_told()
                     return None
 
     def _handles_of(self, awaiting: j.Awaiting) -> dict[int, None]:
@@ -144,13 +149,15 @@ class RestateDriver:
         for handle, told_as in self._open.items():
             if self._machine.completed(handle):
                 del self._open[handle]
-                return self._told(told_as, self._machine.take(handle))
+                told = self._told(told_as, self._machine.take(handle))
+                self._recorded.told(told)
+                return told, self.now_ms
         return None
 
-    def _told(self, told_as: tuple[int, int] | int | str, answer: Any) -> tuple[j.Notification, int]:
+    def _told(self, told_as: tuple[int, int] | int | str, answer: Any) -> j.Notification:
         if not isinstance(told_as, tuple):
             del self._signals[told_as]
-            return j.Signal(told_as, answer), self.now_ms
+            return j.Signal(told_as, answer)
         completion_id, code = told_as
         del self._handles[completion_id]
         if code == j.CompletionCode.SLEEP:
@@ -161,7 +168,7 @@ class RestateDriver:
         elif code == j.CompletionCode.CALL_INVOCATION_ID:
             answer = parse_invocation_id(answer)
             self._callees[answer] = completion_id
-        return j.Completion(completion_id, code, answer), self.now_ms
+        return j.Completion(completion_id, code, answer)
 
     def _signal_handle(self, signal: int | str) -> int:
         if signal not in self._signals:

@@ -14,6 +14,7 @@ from typing import Any
 
 from perdure.endpoint.attempt import EndpointAttempt
 from perdure.endpoint.machine import Machine, MachineError
+from perdure.endpoint.recorded import Recorded
 from perdure.env.executor import Executor
 from perdure.model.driver import App, AttemptStart
 from perdure.model.ids import parse_invocation_id
@@ -56,6 +57,7 @@ class Exchange:
         self._input_closed = asyncio.Event()
         self._disconnected = False
         self._stopping = False
+        self._recorded = Recorded()
 
     async def run(self, head: list[tuple[bytes, bytes]]) -> None:
         """From the response's head to its end. `head`: headers to add."""
@@ -123,7 +125,13 @@ class Exchange:
             attempt_headers=self._headers,
         )
         return EndpointAttempt(
-            self._machine, self._app, start, self._executor, self._handler.abort_timeout_ms, self._changed.set
+            self._machine,
+            self._app,
+            start,
+            self._executor,
+            self._handler.abort_timeout_ms,
+            self._recorded,
+            self._changed.set,
         )
 
     async def _read(self, attempt: EndpointAttempt) -> None:
@@ -147,6 +155,8 @@ class Exchange:
         body = message.get("body") or b""
         if body:
             self._machine.feed(body)
+            if self._attempt is None:
+                self._recorded.feed(body)
         if message.get("more_body"):
             return True
         self._machine.close_input()
