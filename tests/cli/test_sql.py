@@ -77,7 +77,7 @@ def test_a_table_for_people(shop: Shop) -> None:
     head, row = done.stdout.splitlines()
     assert head.split() == ["id", "journal_size", "scope", "completion_retention"]
     assert row.split() == [id_, "4", "PT86400S"]
-    assert row.index("4") == head.index("journal_size") + len("journal_size") - 1, "numbers stand to the right"
+    assert row.index(" 4 ") + 1 == head.index("journal_size") + len("journal_size") - 1, "numbers stand to the right"
     assert done.stderr == "(1 row)\n"
 
 
