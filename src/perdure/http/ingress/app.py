@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import cast
 
 from perdure.http.asgi import (
     STOPPING_MESSAGE,
@@ -122,10 +121,10 @@ class Ingress:
         if scope["method"] == "OPTIONS":
             return preflight_reply(scope["headers"])
         path = raw_path(scope)
-        trimmed = path[:-1] if path.endswith("/") else path
+        trimmed = path.rstrip("/")
         segments = trimmed.split("/")
         if len(segments) - 1 not in _SLASHES or segments[0]:
-            raise bad_path(path)
+            raise bad_path(trimmed or "/")
         first = segments[1]
         if first == "restate" and segments[2] == "health":
             return self._health(scope, segments)
@@ -150,11 +149,9 @@ class Ingress:
             case "awakeables" | "a":
                 return await complete_awakeable(engine, scope, receive, rest, self._limit)
             case "invocation":
-                existing, verb = results.by_invocation_path(engine, rest)
-                return await self._result(scope, receive, verb, existing)
+                return await self._result(scope, receive, *results.by_invocation_path(engine, rest))
             case "workflow":
-                existing, verb = results.by_workflow_path(rest)
-                return await self._result(scope, receive, verb, existing)
+                return await self._result(scope, receive, *results.by_workflow_path(rest))
             case "attach" | "output" if rest:
                 if len(rest) > 1:
                     raise bad_shape(RESTATE_PATH)
@@ -164,19 +161,17 @@ class Ingress:
                     raise bad_shape(RESTATE_PATH)
                 if scope["method"] != "POST":
                     raise method_not_allowed()
-                existing = await results.by_body(receive, self._limit)
+                existing = await results.by_body(receive, area, self._limit)
                 return await results.result(engine, receive, area, existing)
             case "scope":
                 check_scoped(engine.registry, rest)
                 raise scopes_unsupported()
         raise not_found()
 
-    async def _result(self, scope: Scope, receive: Receive, verb: str, existing: results.Existing) -> Reply:
-        if verb not in ("attach", "output"):
-            raise not_found()
+    async def _result(self, scope: Scope, receive: Receive, verb: results.Verb, existing: results.Existing) -> Reply:
         if scope["method"] != "GET":
             raise method_not_allowed()
-        return await results.result(self._engine, receive, cast(results.Verb, verb), existing)
+        return await results.result(self._engine, receive, verb, existing)
 
     def _health(self, scope: Scope, segments: list[str]) -> Reply:
         if len(segments) > 3:

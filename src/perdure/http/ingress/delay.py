@@ -1,6 +1,6 @@
 """The `delay` query parameter: how long a send waits before it starts.
 
-Three spellings: ISO 8601 (`PT60S`, `P1D`, `PT0.5S`), friendly (`60s`, `1.5 h`, `1h 30m`) and a bare number of
+Three spellings: ISO 8601 (`PT60S`, `P1D`, `PT0.5S`), friendly (`60s`, `1.5 h`, `1h 30m`, `00:01:30`) and a bare number of
 milliseconds. Units are fixed lengths: a day is 24 hours, and months and years are refused because they are not.
 """
 
@@ -22,7 +22,8 @@ _ISO = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _ISO_MS = {"w": 7 * _DAY, "d": _DAY, "h": _HOUR, "m": _MINUTE, "s": MS_PER_SECOND}
-_FRIENDLY_PART = re.compile(r"\s*,?\s*(\d+(?:\.\d+)?)\s*([a-zµ]+)", re.ASCII)
+_FRIENDLY_PART = re.compile(r"(?:\s*|\s*,\s+)(\d+(?:[.,]\d+)?)\s*([a-zµ]+)", re.ASCII)
+_CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:[.,]\d+)?)", re.ASCII)
 _FRIENDLY_MS: dict[str, int | Decimal] = {
     **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), 7 * _DAY),
     **dict.fromkeys(("d", "day", "days"), _DAY),
@@ -61,6 +62,9 @@ def _iso(text: str) -> Decimal:
 
 
 def _friendly(text: str) -> Decimal:
+    if clock := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = (Decimal(part.replace(",", ".")) for part in clock.groups())
+        return hours * _HOUR + minutes * _MINUTE + seconds * MS_PER_SECOND
     total, end = Decimal(0), 0
     while end < len(text):
         match = _FRIENDLY_PART.match(text, end)
@@ -69,7 +73,7 @@ def _friendly(text: str) -> Decimal:
         unit = _FRIENDLY_MS.get(match[2])
         if unit is None:
             raise BadDelay(f"'{match[2]}' is no unit of time; use d, h, m, s or ms")
-        total += Decimal(match[1]) * unit
+        total += Decimal(match[1].replace(",", ".")) * unit
         end = match.end()
     return total
 

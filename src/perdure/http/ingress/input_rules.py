@@ -30,6 +30,8 @@ def check_input(rules: PayloadRules, content_type: str | None, body: bytes) -> N
 
 def matches(declared: str, given: str) -> bool:
     """`given` is of the type (`*/*`, `text/*`, `application/json`) that was declared; parameters play no part."""
+    if declared == "*/*":
+        return True
     declared_type, _, declared_subtype = _essence(declared).partition("/")
     given_type, slash, given_subtype = _essence(given).partition("/")
     if not (slash and given_type and given_subtype):

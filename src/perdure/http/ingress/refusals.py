@@ -16,9 +16,15 @@ RESTATE_PATH = (
     "/restate/call/:service/:handler, /restate/send/:service/:handler, /restate/scope/:scope/call/:service/:handler, "
     "/restate/attach/:invocation_id, /restate/output/:invocation_id, or /restate/lookup"
 )
-AWAKEABLE_PATH = "/restate/awakeables/:id/resolve or /restate/awakeables/:id/reject"
-INVOCATION_PATH = "/restate/invocation/:id/attach or /restate/invocation/:id/output"
-WORKFLOW_PATH = "/restate/workflow/:name/:key/attach or /restate/workflow/:name/:key/output"
+AWAKEABLE_PATH = "either /restate/awakeables/:id/resolve or /restate/awakeables/:id/reject"
+INVOCATION_PATH = "either " + " or ".join(
+    f"/restate/invocation/{named}/{verb}"
+    for named in (":invocation_id", ":invocation_target/:idempotency_key")
+    for verb in ("output", "attach")
+)
+WORKFLOW_PATH = "either " + " or ".join(
+    f"/restate/workflow/:workflow_name/:workflow_key/{verb}" for verb in ("output", "attach")
+)
 
 
 class RequestRefused(PerdureError):

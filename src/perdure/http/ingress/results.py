@@ -17,6 +17,7 @@ from perdure.http.ingress.refusals import (
     bad_request,
     bad_shape,
     not_completed,
+    not_found,
     scopes_unsupported,
 )
 from perdure.http.ingress.replies import Reply, lookup_reply, outcome_reply
@@ -103,35 +104,49 @@ def by_id(text: str) -> Existing:
         raise bad_request(f"bad invocation id '{text}': {why}") from None
 
 
-def by_invocation_path(engine: Engine, segments: list[str]) -> tuple[Existing, str]:
-    """What follows `/restate/invocation/`, and its last segment."""
+def by_invocation_path(engine: Engine, segments: list[str]) -> tuple[Verb, Existing]:
+    """What follows `/restate/invocation/`: the verb, and what is named before it, whether that exists or not."""
     if len(segments) < 2:
         raise bad_shape(INVOCATION_PATH)
     if len(segments) == 2:
-        return by_id(segments[0]), segments[1]
-    service, verb = segments[0], segments[-1]
+        return _verb(segments[1]), by_id(segments[0])
+    service = segments[0]
     keyed = named_service(engine.registry, service).kind is not ServiceKind.SERVICE
-    if len(segments) != (5 if keyed else 4):
+    before_verb = 4 if keyed else 3
+    if len(segments) <= before_verb:
+        raise bad_shape(INVOCATION_PATH)
+    verb = _verb(segments[before_verb])
+    if len(segments) > before_verb + 1:
         raise bad_shape(INVOCATION_PATH)
     key = decoded_key(segments[1]) if keyed else None
-    target = Target(service, key, segments[-3])
-    return Existing(engine.derived_id(target, segments[-2]), target), verb
+    return verb, _derived(Target(service, key, segments[-3]), segments[-2])
 
 
-def by_workflow_path(segments: list[str]) -> tuple[Existing, str]:
-    """What follows `/restate/workflow/`, and its last segment."""
+def by_workflow_path(segments: list[str]) -> tuple[Verb, Existing]:
+    """What follows `/restate/workflow/`: the verb, and the run that is named before it."""
     if len(segments) != 3:
         raise bad_shape(WORKFLOW_PATH)
-    return _workflow(segments[0], decode_segment(segments[1])), segments[2]
+    return _verb(segments[2]), _workflow(segments[0], decode_segment(segments[1]))
 
 
-async def by_body(receive: Receive, limit: int) -> Existing:
-    """Ids are derived from what is named, whether that exists or not."""
+def _verb(segment: str) -> Verb:
+    match segment:
+        case "attach" | "output":
+            return segment
+    raise not_found()
+
+
+async def by_body(receive: Receive, verb: Verb, limit: int) -> Existing:
+    """Ids are derived from what is named, whether that exists or not.
+
+    Errors: RequestRefused; for a body that cannot be read with the status that clients of Restate know, 500.
+    """
     body = await read_body(receive, limit)
     try:
         wanted = _targets.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as why:
-        raise bad_request(f"cannot read body: invalid lookup body: {why}") from None
+        what = "lookup" if verb == "lookup" else "request"
+        raise RequestRefused(500, f"cannot read body: invalid {what} body: {why}") from None
     if isinstance(wanted, _InvocationTarget):
         return by_id(wanted.invocation_id)
     if wanted.scope is not None:
