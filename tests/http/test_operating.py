@@ -70,7 +70,7 @@ async def test_restart_as_new(world: Any) -> None:
     assert shown["origin"] == {"kind": "restart_as_new", "invocation_id": done, "target": "Echo/say"}
     assert (await patch(world, running, "restart-as-new")).status == 409
     assert (await patch(world, later, "restart-as-new")).status == 425
-    assert (await patch(world, done, "restart-as-new?from=1")).status == 400
+    assert (await patch(world, done, "restart-as-new?from=2")).status == 400
     assert (await patch(world, done, "restart-as-new?from=x")).status == 400
     assert (await patch(world, done, "restart-as-new?deployment=nope")).status == 400
     workflow = await world.ingress.post("/Signup/ann/run", "Ann")

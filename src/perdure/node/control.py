@@ -12,7 +12,7 @@ from functools import cached_property
 
 from perdure.model.deployment import Deployment, Pin
 from perdure.model.ids import hash_key, make_invocation_id, partition_key, partition_of, ulid
-from perdure.model.journal import Result
+from perdure.model.journal import Output, Result
 from perdure.model.limits import BODY_BYTES_MAX, STATE_CHANGES_WAITING_MAX
 from perdure.model.records import (
     Cancel,
@@ -129,6 +129,7 @@ class Control(Core):
         service, spec = self.registry.resolve(row.target.service, row.target.handler)
         if service.kind is ServiceKind.WORKFLOW:
             raise _refused(Fared.UNSUPPORTED, invocation_id)
+        from_index = self._before_output(row, from_index)
         pin = self._pin_of_copy(row, deployment) if from_index > 0 else self._pin_of_input(row, deployment)
         new_id = make_invocation_id(partition_key(invocation_id), ulid(self.now_ms(), self.random.bytes(10)))
         await self._control(
@@ -158,6 +159,13 @@ class Control(Core):
         there = self._deployment(row, deployment)
         _check_speaks(there, row.protocol_version)
         return there.id
+
+    def _before_output(self, row: Invocation, from_index: int) -> int:
+        """The output is not copied: whoever goes on from it goes on from what came before, and comes to it again."""
+        if row.status is not Status.COMPLETED or not 0 < from_index < row.journal_length:
+            return from_index
+        entry = self.journal(self.home_of(row.id), row.seq).entries[from_index]
+        return from_index - 1 if type(entry) is Output else from_index
 
     def _pin_of_input(self, row: Invocation, deployment: str) -> Pin | None:
         """Where a copy of the input alone is pinned from its start; None: it goes where new invocations go."""

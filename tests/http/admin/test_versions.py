@@ -234,3 +234,14 @@ async def test_a_batch_moves_too(versions: Versions) -> None:
     )
     assert sorted(each["old_invocation_id"] for each in again.json()["succeeded"]) == sorted(running)
     assert all(versions.row(each["new_invocation_id"]) is not None for each in again.json()["succeeded"])
+
+
+async def test_a_restart_from_the_output_comes_to_it_again(versions: Versions) -> None:
+    done = await versions.send()
+    await versions.answer("x")
+    await versions.result(done)
+    last = versions.row(done).journal_length - 1
+    restarted = await versions.patch(done, f"restart-as-new?from={last}")
+    assert restarted.status == 200
+    assert await versions.result(restarted.json()["new_invocation_id"]) == "v1 x v1"
+    assert (await versions.patch(done, f"restart-as-new?from={last + 1}")).status == 400
