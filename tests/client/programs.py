@@ -57,6 +57,11 @@ async def refuse(ctx: perdure.Context, why: str) -> None:
 
 
 @greeter.handler()
+async def not_there(ctx: perdure.Context, why: str) -> None:
+    raise perdure.TerminalError(why, status_code=404)
+
+
+@greeter.handler()
 async def sleep_long(ctx: perdure.Context) -> str:
     await ctx.sleep(timedelta(hours=1))
     return "slept"

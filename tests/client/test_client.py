@@ -152,6 +152,18 @@ async def test_a_workflow_runs_once_for_each_key(client: Client) -> None:
     assert caught.value.status_code == 409
 
 
+async def test_a_handlers_own_404_is_told_apart_from_an_invocation_that_is_not_there(client: Client) -> None:
+    sent = await client.service_send(p.not_there, "not found")
+    with pytest.raises(perdure.CallFailed, match="not found") as failed:
+        await client.attach(sent)
+    assert failed.value.status_code == 404
+    with pytest.raises(perdure.Refused) as unknown:
+        await client.attach("inv_1gdJBtdVEcM942bjcDmb1c1khoaJe11Hbz")
+    assert unknown.value.status_code == 404
+    with pytest.raises(perdure.Refused):
+        await client.attach_idempotent(p.not_there, "never used")
+
+
 async def test_what_is_no_run_of_a_workflow_is_refused(client: Client) -> None:
     with pytest.raises(perdure.Refused) as unknown:
         await client.workflow_attach(p.run, "nobody")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from perdure.client.errors import ConnectionLost, Refused
+from perdure.client.errors import CallFailed, ConnectionLost, Refused
 from perdure.client.exchange import Exchange, result, went_away
 from perdure.client.transport import Existing, Invoke, Receipt
 from perdure.model.journal import Failure, Result
@@ -101,7 +101,17 @@ class HttpTransport:
     # --- inside -----------------------------------------------------------------------------------------------------------
 
     async def _attach(self, existing: Existing) -> bytes:
-        return result(await self._ingress.request("GET", f"{_existing_path(existing)}/attach"))
+        path = _existing_path(existing)
+        try:
+            return result(await self._ingress.request("GET", f"{path}/attach"))
+        except CallFailed as failed:
+            # An invocation that is not there is answered like one that has failed with 404. Asked for its output, the
+            # server tells the two apart.
+            if failed.status_code == 404:
+                output = await self._ingress.request("GET", f"{path}/output")
+                if output.headers.get("x-restate-error-source") == "ingress":
+                    raise Refused(404, failed.message) from None
+            raise
 
     def _repeatable(self, invoke: Invoke) -> Invoke:
         if self._ingress.recover_s > 0 and invoke.idempotency_key is None and not invoke.workflow_run:
