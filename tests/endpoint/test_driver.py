@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import perdure
+from perdure.endpoint.attempt import NO_PARK
 from perdure.model import journal as j
 from perdure.model.ids import CANCEL_SIGNAL
 from perdure.model.limits import TURN_CALLBACKS_BUDGET
@@ -216,6 +217,7 @@ async def test_a_wait_for_nothing_fails_the_attempt_and_says_so() -> None:
     while not await server.settle(attempt):
         server.tell_some(attempt)
     assert "NothingToWaitForError" in attempt.ended and "PD0404" in attempt.ended
+    assert attempt.ended.endswith(NO_PARK)
 
 
 async def test_a_mismatch_ends_the_attempt_whatever_the_handler_catches() -> None:

@@ -14,6 +14,8 @@ import logging
 import traceback
 from collections.abc import Callable
 
+import msgspec
+
 from perdure.endpoint.driver import RestateDriver, SuspendNow
 from perdure.endpoint.machine import Machine, MachineError
 from perdure.endpoint.recorded import Recorded
@@ -22,6 +24,8 @@ from perdure.env.executor import Executor
 from perdure.model.driver import App, AttemptStart, AuthorAttempt, Turn
 from perdure.model.journal import Failure
 from perdure.model.records import AttemptError
+
+NO_PARK = "(This engine has no park: it is tried again as the policy of the handler says.)"
 
 _log = logging.getLogger("perdure.endpoint")
 
@@ -99,6 +103,8 @@ class EndpointAttempt:
         else:
             assert author.error is not None
             self._failing, self._retry_after_ms = author.error, author.retry_after_ms
+            if author.park:
+                self._failing = msgspec.structs.replace(author.error, message=f"{author.error.message} {NO_PARK}")
 
     def _first_turn(self) -> Turn:
         self._author = self._app.begin(self._driver, self._start)
