@@ -69,6 +69,16 @@ async def test_handlers_show_what_they_choose_themselves(server: Any, deploy: An
     assert shown["hidden"]["public"] is False
 
 
+async def test_an_inactivity_timeout_that_has_no_effect_is_told(server: Any, deploy: Any) -> None:
+    answer = await server.register((await deploy(chooser())).uri, use_http_11=True)
+    (service,) = answer["services"]
+    told = {handler["name"]: handler["info"][0]["code"] for handler in service["handlers"] if "info" in handler}
+    assert told == {"own": "RT0021"}
+    assert service["inactivity_timeout"] == "0s"
+    own = (await server.admin.get("/services/Chooser/handlers/own")).json()
+    assert "inactivity_timeout" not in own and own["info"][0]["code"] == "RT0021"
+
+
 async def test_an_operator_changes_settings_of_a_service(server: Any, deploy: Any) -> None:
     deployed = await deploy(chooser())
     await server.register(deployed.uri)

@@ -54,7 +54,9 @@ class ServiceRoutes:
         found = spec.handlers.get(name)
         if found is None:
             raise AdminRefused(404, f"The requested handler '{name}' on service '{spec.name}' does not exist")
-        return json_reply(shapes.handler(found, spec.chosen))
+        deployment = self._engine.registry.deployment_of(spec.name)
+        streams = deployment is None or deployment.bidirectional
+        return json_reply(shapes.handler(found, spec.chosen, streams=streams))
 
     async def openapi(self, request: Request) -> Response:
         spec = self._spec(request)

@@ -104,6 +104,7 @@ class Handler(msgspec.Struct, omit_defaults=True):
     enable_lazy_state: bool | None = None
     input_json_schema: object = None
     output_json_schema: object = None
+    info: list[Info] | None = None
 
 
 class Service(msgspec.Struct, omit_defaults=True):
@@ -253,7 +254,7 @@ def service(engine: Engine, spec: ServiceSpec, row: registered.Deployment | None
     return Service(
         name=spec.name,
         ty=TYPE_NAMES[spec.kind],
-        handlers=[handler(each, spec.chosen) for each in spec.handlers.values()],
+        handlers=[handler(each, spec.chosen, streams=streams) for each in spec.handlers.values()],
         deployment_id=local_id(engine) if row is None else row.id,
         revision=LOCAL_REVISION if row is None else row.revisions[spec.name],
         public=spec.public,
@@ -271,8 +272,10 @@ def service(engine: Engine, spec: ServiceSpec, row: registered.Deployment | None
     )
 
 
-def handler(spec: HandlerSpec, of_service: Policies) -> Handler:
+def handler(spec: HandlerSpec, of_service: Policies, *, streams: bool = True) -> Handler:
     own = spec.chosen.beyond(of_service)
+    inactivity = _own(own.inactivity_timeout_ms)
+    info = None if streams or inactivity is None else [Info(_NO_INACTIVITY.format(inactivity), "RT0021")]
     return Handler(
         name=spec.name,
         ty=_HANDLER_TYPES[spec.kind],
@@ -284,13 +287,17 @@ def handler(spec: HandlerSpec, of_service: Policies) -> Handler:
         idempotency_retention=_own(own.idempotency_retention_ms),
         workflow_completion_retention=_own(own.workflow_completion_retention_ms),
         journal_retention=_own(own.journal_retention_ms),
-        inactivity_timeout=_own(own.inactivity_timeout_ms),
+        inactivity_timeout=inactivity if streams else None,
         abort_timeout=_own(own.abort_timeout_ms),
         enable_lazy_state=own.lazy_state,
         retry_policy=_own_retry(own.retry),
         documentation=spec.documentation,
         metadata=spec.metadata or None,
+        info=info,
     )
+
+
+_NO_INACTIVITY = "The inactivity_timeout {} has no effect: the deployment answers one request at a time."
 
 
 def _own(ms: int | None) -> str | None:
