@@ -9,7 +9,9 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -122,8 +124,89 @@ async def test_memory_that_a_step_filled_and_the_body_reads() -> None:
 
     with pytest.raises(CrashesFound) as caught:
         await crash_everywhere([lookups], shout, "ann", effects=world)
-    [finding] = [finding for finding in caught.value.findings if finding.kind == "result"]
+    [finding] = caught.value.findings
+    assert finding.kind == "result", "and memory itself is not compared"
     assert "'nobody'" in finding.what and "'ANN'" in finding.what and "just after" in finding.crash
+
+
+@pytest.mark.parametrize("how", ["object", "function", "names"])
+async def test_effects_outlive_the_process_however_they_are_named(how: str) -> None:
+    charges: dict[str, int] = {}
+    seen: set[str] = set()
+    shop = perdure.Service("Shop")
+
+    def charge(token: str) -> int:
+        seen.add(token)  # memory, which is lost
+        return charges.setdefault(token, 5)
+
+    @shop.handler()
+    async def buy(ctx: perdure.Context) -> int:
+        paid = await ctx.run_typed("charge", charge, token=str(ctx.uuid()))
+        await ctx.sleep(1)
+        return paid
+
+    effects = {"object": charges, "function": lambda: sorted(charges.values()), "names": {"charges": charges}}
+    assert (await crash_everywhere([shop], buy, effects=effects[how])).crashes > 10
+    assert charges == {} and seen == set()
+
+
+async def test_a_mock_that_is_called_in_the_body() -> None:
+    bank = Mock()
+    shop = perdure.Service("Shop")
+
+    @shop.handler()
+    async def buy(ctx: perdure.Context) -> None:
+        bank.charge(5)
+        await ctx.sleep(1)
+
+    with pytest.raises(CrashesFound) as caught:
+        await crash_everywhere([shop], buy)
+    assert (caught.value.findings[0].kind, caught.value.findings[0].line) == ("body", line_of(buy, "bank.charge"))
+
+
+async def test_a_file_that_is_written_in_the_body(tmp_path: Path) -> None:
+    shop = perdure.Service("Shop")
+
+    @shop.handler()
+    async def buy(ctx: perdure.Context) -> None:
+        with (tmp_path / "orders").open("a") as orders:
+            orders.write("one\n")
+        await ctx.sleep(1)
+
+    async def scenario(node: InMemoryNode) -> None:
+        (tmp_path / "orders").write_text("")
+        await node.client.service_call(buy)
+
+    with pytest.raises(CrashesFound) as caught:
+        await crash_everywhere([shop], scenario, effects=lambda: (tmp_path / "orders").read_text())
+    kinds = {finding.kind: finding for finding in caught.value.findings}
+    assert kinds["native"].line == line_of(buy, "open(") and "step" in kinds["native"].what
+    assert "one\\none" in kinds["effects:effects"].what
+
+
+async def test_a_workflow_and_steps_that_are_replaced() -> None:
+    signup = perdure.Workflow("Signup")
+
+    def mail(address: str) -> None:
+        raise AssertionError("a real mail")
+
+    @signup.main()
+    async def run(ctx: perdure.WorkflowContext, address: str) -> str:
+        await ctx.run_typed("mail", mail, address=address)
+        return await ctx.promise("clicked", type_hint=str).value()
+
+    @signup.handler()
+    async def click(ctx: perdure.WorkflowSharedContext, word: str) -> None:
+        await ctx.promise("clicked", type_hint=str).resolve(word)
+
+    async def scenario(node: InMemoryNode) -> str:
+        node.mock_step("mail", returning=None)
+        await node.client.workflow_submit(run, "ann", "ann@example.com")
+        await node.clock.advance(days=1)
+        await node.client.workflow_call(click, "ann", "yes")
+        return await node.client.workflow_attach(run, "ann")
+
+    assert (await crash_everywhere([signup], scenario)).crashes > 10
 
 
 @pytest.mark.parametrize("what", ["random", "time", "uuid"])
@@ -222,6 +305,7 @@ async def test_a_step_with_two_effects(plain: bool) -> None:
     [finding] = caught.value.findings
     assert "inside the step 'place'" in finding.crash and line_of(step, 'orders[token] = "placed"') in finding.crash
     assert "`mails`" in finding.what and finding.kind == "effects:mails"
+    assert "more than one effect" in finding.what
 
 
 async def test_a_handler_that_does_not_replay() -> None:

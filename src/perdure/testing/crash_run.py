@@ -37,7 +37,7 @@ from perdure.testing.crash_node import CrashNode
 from perdure.testing.in_memory import InMemoryNode
 from perdure.testing.line_tracer import traced, traced_coroutine
 from perdure.testing.mocking import StepCall, Steps
-from perdure.testing.user_state import UserState, picture_of
+from perdure.testing.user_state import UserState, is_own_file, picture_of
 
 T = TypeVar("T")
 
@@ -48,7 +48,6 @@ _LINES_MAX = 20_000
 _PATIENCE_S = 3.0
 """Real time in which nothing happens, after which a scenario is taken to wait for ever."""
 _PATIENCE_PAUSED_S = 0.1
-_AT_LINE = re.compile(r"\(at (\S+:\d+), in ")
 
 
 @dataclass(frozen=True)
@@ -142,6 +141,8 @@ class Run(Steps):
         self._issued: dict[int, tuple[j.Command, str]] = {}
         self._asked: dict[tuple[str, int], tuple[str, str]] = {}
         self._records: dict[int, Record] = {}
+        self._refused: dict[str, str] = {}
+        """The line at which the engine did not take a command, by target."""
         self.node = CrashNode(
             app,
             clock=VirtualClock(start),
@@ -168,7 +169,7 @@ class Run(Steps):
 
     async def _judge(self, task: asyncio.Future[Any], stuck: bool) -> Outcome:
         node = self.node
-        paused = [(str(row.target), *_error_of(row.last_error)) for row in node.paused()]
+        paused = [self._paused(row) for row in node.paused()]
         error: BaseException | None = None
         if stuck:
             task.cancel()
@@ -182,8 +183,21 @@ class Run(Steps):
             result = ("returned", picture_of(task.result()))
         state = {key: {name: _shown(value) for name, value in kept.items()} for key, kept in node.state().items()}
         return Outcome(
-            result, state, self._user.picture(), paused, self._executed, node.disk.last_lsn, node.crashes > 0, error
+            result,
+            state,
+            self._user.picture(memory=False),
+            paused,
+            self._executed,
+            node.disk.last_lsn,
+            node.crashes > 0,
+            error,
         )
+
+    def _paused(self, row: Invocation) -> tuple[str, str, str]:
+        target = str(row.target)
+        if row.last_error is None:
+            return target, "it is paused", ""
+        return target, row.last_error.message, self._refused.get(target) or _own_line(row.last_error.stacktrace)
 
     async def _until_done(self, task: asyncio.Future[Any]) -> bool:
         """True when nothing happens any more, and it is not done."""
@@ -222,6 +236,9 @@ class Run(Steps):
             completion_id = getattr(command, "completion_id", None)
             if completion_id is not None:
                 self._asked[str(start.target), completion_id] = (describe(command), line)
+
+    def refused(self, start: AttemptStart, line: str) -> None:
+        self._refused[str(start.target)] = line
 
     def _appended(self, lsn: int, record: Record) -> None:
         if self._sights is not None:
@@ -437,14 +454,11 @@ def _unfinished(row: Invocation) -> tuple[str, str, str]:
     return (str(row.target), f"it is {row.status.name.lower()}, and nothing wakes it", "")
 
 
-def _error_of(error: AttemptError | None) -> tuple[str, str]:
-    if error is None:
-        return "no reason is known", ""
-    at = _AT_LINE.search(error.message)
-    if at is not None:
-        return error.message, at[1]
-    own = [line for line in re.findall(r'File "([^"]+)", line (\d+)', error.stacktrace)]
-    return error.message, ":".join(own[-1]) if own else ""
+def _own_line(stacktrace: str) -> str:
+    """`file:line` of the innermost frame that is the program's own."""
+    frames = re.findall(r'File "([^"]+)", line (\d+)', stacktrace)
+    own = [f"{file}:{number}" for file, number in frames if is_own_file(file)]
+    return own[-1] if own else ""
 
 
 def _shown(value: bytes) -> Any:

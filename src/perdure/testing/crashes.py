@@ -22,7 +22,7 @@ from perdure.sdk.handler import HANDLER_ATTRIBUTE, handler_of
 from perdure.sdk.service import Registry
 from perdure.testing.crash_log import AtRecord
 from perdure.testing.crash_report import CrashesFound, CrashReport, Finding, differences, shared
-from perdure.testing.crash_run import InStep, Outcome, Point, Run, Scenario, Sights
+from perdure.testing.crash_run import Effect, InStep, Outcome, Point, Run, Scenario, Sights
 from perdure.testing.in_memory import InMemoryNode
 from perdure.testing.user_state import UserState
 
@@ -202,15 +202,18 @@ class Exploration:
             if aspect.startswith("effects:") and effects and {effect.step for effect in effects} <= excused:
                 continue
             if aspect.startswith("effects:") and effects:
-                text += _about(effects, repeated)
+                text += _about(
+                    [e for e in sights.effects if e.step in {each.step for each in effects}], place, repeated
+                )
                 its_line = its_line or effects[0].line
             findings.append(Finding(aspect, its_line or line, text, where, place=place))
         return findings
 
 
-def _about(effects: Sequence[Any], repeated: set[str]) -> str:
+def _about(effects: Sequence[Effect], place: str, repeated: set[str]) -> str:
+    """`effects`: all of those of the steps that change this place."""
     steps = sorted({effect.step for effect in effects})
-    lines = list(dict.fromkeys(effect.line for effect in effects))
+    lines = list(dict.fromkeys(effect.line for effect in effects if place in effect.places))
     names = ", ".join(f"'{step}'" for step in steps)
     text = f" It is changed by the step {names}, at {', '.join(lines)}."
     if repeated & set(steps):
@@ -219,9 +222,13 @@ def _about(effects: Sequence[Any], repeated: set[str]) -> str:
             " that is the same in every try, such as str(ctx.uuid()), and have the other side refuse the second; or name the"
             " step in `may_repeat=`."
         )
-    executions: dict[int, set[str]] = {}
+    executions: dict[int, list[str]] = {}
     for effect in effects:
-        executions.setdefault(effect.execution, set()).add(effect.line)
+        executions.setdefault(effect.execution, []).append(effect.line)
+    if any(len(set(lines)) > 1 for lines in executions.values()):
+        text += (
+            " It has more than one effect: a crash between them leaves the first alone. Give each a step of its own."
+        )
     return text
 
 

@@ -143,6 +143,9 @@ class Steps:
     def issued(self, command: Command, start: AttemptStart) -> None:
         """Called for each command, while the handler that asks for it stands on the stack."""
 
+    def refused(self, start: AttemptStart, line: str) -> None:
+        """Called when the engine did not take a command, such as one that differs from the journal."""
+
     def body_of(self, call: StepCall, function: Callable[..., Any], *, plain: bool) -> Callable[..., Any]:
         """What runs as the step's body, when it is not replaced; a coroutine function, unless `plain`."""
         return function
@@ -238,7 +241,11 @@ class WatchedDriver:
 
     def issue(self, command: C) -> C:
         self._steps.issued(command, self._start)
-        return self._driver.issue(command)
+        try:
+            return self._driver.issue(command)
+        except BaseException:
+            self._steps.refused(self._start, user_line(sys._getframe(1)))
+            raise
 
     def start_step(self, step: Step) -> None:
         self._steps.intercept(step, self._start, user_line(sys._getframe(1)))

@@ -61,28 +61,45 @@ class Place:
 
 
 class UserState:
-    """`effects` by name: what else counts, as an object, or as a function that returns it."""
+    """`effects` by name: what outlives the process, as an object, or as a function that returns it."""
 
     def __init__(self, functions: Iterable[Callable[..., Any]], effects: Mapping[str, Any]) -> None:
         self._places: dict[tuple[int, str], Place] = {}
         self._effects = dict(effects)
         self._known: set[int] = set()
+        for effect in self._effects.values():
+            if callable(effect):
+                self._explore(effect)
+        self._outside = list(self._places.values())
+        """What functions among the effects look at: it outlives the process as well."""
         for function in functions:
             self._explore(function)
+
+    @property
+    def names_effects(self) -> bool:
+        """True: all else is memory."""
+        return bool(self._effects)
 
     def add(self, function: Callable[..., Any]) -> None:
         """A function that turned up later, such as a step's."""
         self._explore(function)
 
-    def picture(self, *, asking: bool = True) -> dict[str, Any]:
-        """What everything is now, by name; two of them can be compared. `asking`: effects that are functions are called."""
+    def picture(self, *, asking: bool = True, memory: bool = True) -> dict[str, Any]:
+        """What everything is now, by name; two of them can be compared.
+
+        `asking`: effects that are functions are called. `memory`: with what is no effect, if there are effects.
+        """
         shown = {
             f"effects {name}".strip(): picture_of(_value_of(effect))
             for name, effect in self._effects.items()
             if asking or not callable(effect)
         }
-        for place in self._places.values():
-            shown[place.name] = picture_of(place.get())
+        if memory or not self._effects:
+            effects = {id(effect) for effect in self._effects.values()}
+            for place in self._places.values():
+                value = place.get()
+                if id(value) not in effects:
+                    shown[place.name] = picture_of(value)
         return shown
 
     def saved(self, *, memory_only: bool = False) -> Callable[[], None]:
@@ -91,11 +108,14 @@ class UserState:
         if memory_only:
             for effect in self._effects.values():
                 keeper.leave_out(effect)
+            for place in self._outside:
+                keeper.leave_out(place.get())
         else:
             for effect in self._effects.values():
                 if not callable(effect):
                     keeper.keep(effect)
-        places = [(place, place.get()) for place in self._places.values()]
+        memory = [place for place in self._places.values() if not (memory_only and place in self._outside)]
+        places = [(place, place.get()) for place in memory]
         for _, value in places:
             keeper.keep(value)
         values = [(place, _own_copy(value)) for place, value in places]
