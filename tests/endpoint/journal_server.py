@@ -7,13 +7,15 @@ where a real server would ask others (calls, timers, promises) is made up; in wh
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from perdure.endpoint.attempt import EndpointAttempt
 from perdure.endpoint.machine import Machine
 from perdure.endpoint.recorded import Recorded
-from perdure.env.executor import ThreadExecutor
 from perdure.model import journal as j
 from perdure.model.driver import App, AttemptStart
 from perdure.model.ids import format_invocation_id, parse_awakeable_id
@@ -24,6 +26,7 @@ from perdure.wire.framing import FrameDecoder, encode_frame
 from perdure.wire.notifications import encode_notification
 from perdure.wire.protobuf import decode, encode
 
+T = TypeVar("T")
 INVOCATION_ID = bytes.fromhex("548ae3cba54055b31a4318f3bb410fac5dd4ae1745e480ce")
 CODE = j.CompletionCode
 TURNS = 30
@@ -40,8 +43,29 @@ class Attempt:
     ended: str = ""
 
 
+class Inline:
+    """An `Executor` that runs a plain step when it is started."""
+
+    def submit(self, name: str, work: Callable[[], T]) -> concurrent.futures.Future[T]:
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+    def submit_process(self, work: Callable[[], T], *, timeout_s: float | None) -> concurrent.futures.Future[T]:
+        return self.submit("processes", work)
+
+    def shutdown(self, *, wait: bool) -> None:
+        pass
+
+
 class JournalServer:
-    def __init__(self, app: App, target: Target, body: bytes, seed: int, version: int = 6) -> None:
+    def __init__(
+        self, app: App, target: Target, body: bytes, seed: int, version: int = 6, *, patient: bool = False
+    ) -> None:
+        """`patient`: timers fire in their order, and only when nothing else is left to tell."""
         self.journal: list[j.Entry] = [j.Input([], body)]
         self.to_tell: list[j.Notification] = []
         """What has come to be true and is not in the journal yet."""
@@ -53,6 +77,7 @@ class JournalServer:
         self._target = target
         self._version = version
         self._callees = 0
+        self._patient = patient
 
     async def run(self, *, cut_off: float = 0.3, suspend: float = 0.0, attempts_max: int = 200) -> j.Result:
         """Until the invocation has ended. How likely an attempt is to be cut off at each wait, and to be suspended."""
@@ -99,7 +124,7 @@ class JournalServer:
         begin = AttemptStart(
             INVOCATION_ID, self._target, 0, given.seed, 0, [j.Input([], given.body)], [0], state_partial=True
         )
-        attempt = EndpointAttempt(machine, self._app, begin, ThreadExecutor(1), 60_000, recorded, lambda: None)
+        attempt = EndpointAttempt(machine, self._app, begin, Inline(), 60_000, recorded, lambda: None)
         attempt.pump()
         return Attempt(machine, attempt)
 
@@ -123,14 +148,24 @@ class JournalServer:
             attempt.machine.close_input()
             attempt.attempt.pump()
             return
-        for _ in range(self._random.randint(1, min(3, len(self.to_tell)))):
+        for _ in range(1 if self._patient else self._random.randint(1, min(3, len(self.to_tell)))):
             told = self._draw()
             self.journal.append(told)
             attempt.machine.feed(encode_notification(told, self._version))
         attempt.attempt.pump()
 
     def _draw(self) -> j.Notification:
+        if self._patient:
+            timers = [told for told in self.to_tell if isinstance(told, j.Completion) and told.code == CODE.SLEEP]
+            others = [told for told in self.to_tell if told not in timers]
+            told = self._random.choice(others) if others else min(timers, key=self._wake_at_ms)
+            self.to_tell.remove(told)
+            return told
         return self.to_tell.pop(self._random.randrange(len(self.to_tell)))
+
+    def _wake_at_ms(self, timer: j.Completion) -> int:
+        sleeps = (entry for entry in self.journal if isinstance(entry, j.Sleep))
+        return next(sleep.wake_at_ms for sleep in sleeps if sleep.completion_id == timer.completion_id)
 
     def _take(self, attempt: Attempt, kind: int, payload: bytes, frame: object) -> None:
         assert not attempt.ended, f"{attempt.ended}, and then {kind:#x}"
@@ -142,7 +177,9 @@ class JournalServer:
             attempt.ended = "output"
         elif kind == m.Type.PROPOSE_RUN_COMPLETION:
             proposed = decode(m.ProposeRunCompletion, payload)
-            self._due(proposed.result_completion_id, CODE.RUN, proposed.value)
+            failure = proposed.failure
+            result = proposed.value if failure is None else j.Failure(failure.code, failure.message)
+            self._due(proposed.result_completion_id, CODE.RUN, result)
         elif kind >= 0x0400:
             self._append(decode_command(frame))  # type: ignore[arg-type]
 
@@ -153,6 +190,8 @@ class JournalServer:
                 self.output = result
             case j.GetLazyState(number, key):
                 self._due(number, CODE.LAZY_STATE, self._state().get(key))
+            case j.GetLazyStateKeys(number):
+                self.to_tell.append(j.Completion(number, CODE.LAZY_STATE_KEYS, sorted(self._state())))
             case j.Sleep(number):
                 self._due(number, CODE.SLEEP, None)
             case j.Call(number, id_number):
@@ -180,4 +219,6 @@ class JournalServer:
                     state[key] = value
                 case j.ClearState(key):
                     state.pop(key, None)
+                case j.ClearAllState():
+                    state.clear()
         return state
