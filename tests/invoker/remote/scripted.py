@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -119,7 +120,7 @@ class Scripted:
     def __init__(self, engine: Engine, peer: Peer) -> None:
         self.engine = engine
         self.peer = peer
-        self._seen = 0
+        self._seen: Counter[int] = Counter()
         self._registered = 0
 
     async def register(self, **fields: Any) -> Deployment:
@@ -138,12 +139,12 @@ class Scripted:
         await self.engine.applied(PutDeployment(0, self.engine.now_ms(), deployment))
         return deployment
 
-    async def stream(self) -> Stream:
-        """The next attempt that comes."""
-        connection = await self.peer.connection()
-        event = await connection.event(RequestReceived, self._seen)
-        self._seen += 1
-        return Stream(connection, event)
+    async def stream(self, connection: int = 0) -> Stream:
+        """The next attempt that comes on this connection, counted in the order in which they were made."""
+        taken = await self.peer.connection(connection)
+        event = await taken.event(RequestReceived, self._seen[connection])
+        self._seen[connection] += 1
+        return Stream(taken, event)
 
     async def send(self, handler: str = "Plain/h", argument: object = "in", *, key: str | None = None) -> bytes:
         return (await self.engine.send(request(handler, argument, key))).invocation_id

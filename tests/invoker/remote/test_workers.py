@@ -38,8 +38,6 @@ async def test_a_stopped_worker_is_given_up_and_fenced_when_it_revives(tmp_path:
     settings = {
         "inactivity_timeout_ms": 200,
         "abort_timeout_ms": 300,
-        "deployment_ping_interval_ms": 700,
-        "deployment_ping_timeout_ms": 300,
         "default_retry": RetryPolicy(initial_interval_ms=50, factor=1.0, max_attempts=None),
     }
     async with deployed(tmp_path, **settings) as there:

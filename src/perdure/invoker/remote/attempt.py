@@ -203,11 +203,12 @@ class RemoteAttempt:
         if self.may_suspend():
             self.suspend()
 
-    def abort(self) -> None:
+    def abort(self, *, silent: bool = False) -> None:
+        """`silent`: the deployment does not answer any more."""
         if not self.over:
             self._finish()
             if self._exchange is not None:
-                self._exchange.abort()
+                self._exchange.abort(silent=silent)
 
     # --- out ----------------------------------------------------------------------------------------------------------------
 
@@ -392,7 +393,7 @@ class RemoteAttempt:
         park, kill = said.behavior == m.ErrorBehavior.PAUSE, said.behavior == m.ErrorBehavior.FAIL
         self._fail(_Failure(error, said.next_retry_delay, park, kill), goodbye=True)
 
-    def _fail(self, failure: _Failure, *, goodbye: bool = False) -> None:
+    def _fail(self, failure: _Failure, *, goodbye: bool = False, silent: bool = False) -> None:
         """What came before the failure stands. `goodbye`: the deployment says so itself, and ends in order."""
         self._progress()
         if self.over:
@@ -407,7 +408,7 @@ class RemoteAttempt:
         if goodbye:
             self._say_goodbye()
         else:
-            self.abort()
+            self.abort(silent=silent)
 
     def _say_goodbye(self) -> None:
         """It has said its last: the exchange ends in order, or is dropped when that takes too long."""
@@ -454,7 +455,7 @@ class RemoteAttempt:
         elif not self._half_closed:
             self.suspend()
         else:
-            self._fail(_Failure(AttemptError(500, _GIVES_UP.format(f"{abort_s:g}"), doc_code="RT0001")))
+            self._fail(_Failure(AttemptError(500, _GIVES_UP.format(f"{abort_s:g}"), doc_code="RT0001")), silent=True)
 
 
 class _Failure(NamedTuple):

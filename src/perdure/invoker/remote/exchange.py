@@ -25,8 +25,12 @@ class Exchange(Protocol):
         """Half-close: the request is complete; the response goes on."""
         ...
 
-    def abort(self) -> None:
-        """Give up both directions; the peer sees a reset."""
+    def abort(self, *, silent: bool = False) -> None:
+        """Give up both directions; the peer sees a reset.
+
+        `silent`: because the peer said nothing for too long; its connection takes no new exchanges, for another one may
+        lead to a process that answers.
+        """
         ...
 
     def pause_reading(self) -> None:

@@ -91,7 +91,7 @@ class H1Connection(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
-    def abort(self) -> None:
+    def abort(self, *, silent: bool) -> None:
         self._exchange = None
         self._break(ConnectionBroken("the exchange was given up."))
 

@@ -141,8 +141,10 @@ class H2Connection(asyncio.Protocol):
         stream.unacknowledged = 0
         self._write()
 
-    def abort(self, stream: _Stream) -> None:
+    def abort(self, stream: _Stream, *, silent: bool) -> None:
         if self._streams.get(stream.stream_id) is stream:
+            if silent:
+                self._draining = True
             self._reset(stream)
             self._release(stream)
             self._write()
@@ -458,5 +460,5 @@ class _Stream:
     def set_reading(self, reading: bool) -> None:
         pass  # what is not acknowledged holds the peer back
 
-    def abort(self) -> None:
-        self.connection.abort(self)
+    def abort(self, *, silent: bool) -> None:
+        self.connection.abort(self, silent=silent)

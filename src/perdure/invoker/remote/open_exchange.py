@@ -36,7 +36,7 @@ class Carrier(Protocol):
 
     def set_reading(self, reading: bool) -> None: ...
 
-    def abort(self) -> None: ...
+    def abort(self, *, silent: bool) -> None: ...
 
 
 class OpenExchange:
@@ -79,11 +79,11 @@ class OpenExchange:
         if self._carrier is not None:
             self._carrier.flush()
 
-    def abort(self) -> None:
+    def abort(self, *, silent: bool = False) -> None:
         if not self._over:
             self._close()
             if self._carrier is not None:
-                self._carrier.abort()
+                self._carrier.abort(silent=silent)
                 self._carrier = None
 
     def pause_reading(self) -> None:
