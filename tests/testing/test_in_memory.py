@@ -194,3 +194,20 @@ async def test_time_does_not_go_back() -> None:
     async with node([shop]) as n:
         with pytest.raises(ValueError, match="back"):
             await n.clock.advance(days=-1)
+
+
+async def test_a_mismatch_names_the_line() -> None:
+    drifting = perdure.Service("Drifting")
+
+    @drifting.handler()
+    async def drift(ctx: perdure.Context) -> None:
+        ran.append("turn")
+        await ctx.run_typed(f"step {len(ran)}", lambda: None)
+        await ctx.sleep(1)
+
+    async with node([drifting], always_replay=True) as n:
+        await n.client.service_send(drift)
+        await n.settle()
+        [row] = (await n.client.list_invocations()).invocations
+        assert row.status == "paused" and row.last_error is not None
+        assert "journal mismatch" in row.last_error and f"{__file__}:" in row.last_error

@@ -117,6 +117,8 @@ class CrashHere(BaseException):
 class Run(Steps):
     """`sights`: look at every line, and note what is seen there."""
 
+    watches_commands = True
+
     def __init__(
         self,
         app: App,

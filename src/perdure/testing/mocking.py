@@ -110,6 +110,9 @@ class StepBody:
 class Steps:
     """What a test knows and wants of the steps of one node."""
 
+    watches_commands = False
+    """True: `issued` and `refused` are called."""
+
     def __init__(self) -> None:
         self.calls: list[StepCall] = []
         self.now_s: Callable[[], float] = lambda: 0.0
@@ -226,10 +229,14 @@ class WatchedApp:
 class WatchedDriver:
     """Passes everything on."""
 
+    issue: Callable[[Any], Any]
+
     def __init__(self, driver: Driver, start: AttemptStart, steps: Steps) -> None:
         self._driver = driver
         self._start = start
         self._steps = steps
+        # Without a frame of its own, so that the engine finds the handler's line behind it.
+        self.issue = self._issue if steps.watches_commands else driver.issue
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -239,7 +246,7 @@ class WatchedDriver:
     def replaying(self) -> bool:
         return self._driver.replaying
 
-    def issue(self, command: C) -> C:
+    def _issue(self, command: C) -> C:
         self._steps.issued(command, self._start)
         try:
             return self._driver.issue(command)
