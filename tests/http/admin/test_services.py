@@ -135,6 +135,20 @@ async def test_a_service_that_is_made_private_is_not_reached_from_outside(server
     assert (await server.ingress.post("/Greeter/greet", "Ann")).status == 200
 
 
+async def test_a_handler_that_says_it_is_public_is_private_with_its_service(server: Any, deploy: Any) -> None:
+    service = restate.Service("Open")
+
+    @service.handler(ingress_private=False)
+    async def seen(ctx: restate.Context) -> None:
+        return None
+
+    await server.register((await deploy(service)).uri)
+    await server.admin.patch("/services/Open", {"public": False})
+    assert (await server.ingress.ask("POST", "/Open/seen")).status == 400
+    await server.admin.patch("/services/Open", {"public": True})
+    assert (await server.ingress.ask("POST", "/Open/seen")).status == 200
+
+
 async def test_a_public_handler_in_a_private_service_is_refused(server: Any, deploy: Any) -> None:
     service = restate.Service("Odd", ingress_private=True)
 
