@@ -227,3 +227,19 @@ async def test_a_client_works_on_one_event_loop_after_another(server: FlakyServe
     assert await client.object_call(p.add, "a", 1) == 1
     assert await asyncio.to_thread(asyncio.run, client.object_call(p.add, "a", 1)) == 2
     assert server.connections == 2
+
+
+async def test_what_changes_something_is_sent_once_and_what_only_reads_again(server: FlakyServer) -> None:
+    invocation = "inv_1gdJBtdVEcM942bjcDmb1c1khoaJe11Hbz"
+    async with perdure.connect(server.url, admin_url=server.url, recover_s=5.0) as client:
+        for change in (client.cancel, client.kill, client.pause, client.resume, client.restart, client.purge):
+            server.answers.append(HANG_UP)
+            with pytest.raises(perdure.ConnectionLost):
+                await change(invocation)
+        server.answers.append(HANG_UP)
+        with pytest.raises(perdure.ConnectionLost):
+            await client.resolve_signal(invocation, "news", 1)
+        assert len(server.requests) == 7
+        server.answers += [HANG_UP, answer(200, b'{"invocations":[],"after":null}')]
+        assert (await client.list_invocations()).invocations == []
+        assert len(server.requests) == 9
