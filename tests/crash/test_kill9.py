@@ -50,7 +50,7 @@ class LosesTheEndOfTheLog(Lab):
 @pytest.mark.timeout(300)
 def test_the_lab_sees_what_a_lying_disk_loses(tmp_path: Path) -> None:
     # Without checkpoints, which would let the node itself refuse a log that ends before them.
-    lab = LosesTheEndOfTheLog(tmp_path, seed=1, cycles=2, settings={"checkpoint_interval": "1h"}, patience_s=8)
+    lab = LosesTheEndOfTheLog(tmp_path, seed=1, cycles=2, settings={"checkpoint_interval": "1h"}, patience_s=20)
     report = lab.run()
     lost = [fault for fault in report.faults if "404" in fault]
     again = [fault for fault in report.faults if "ran again" in fault]

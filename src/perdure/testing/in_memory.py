@@ -10,10 +10,11 @@ The real engine, without disk, network or server; the handlers are those of the 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import dataclasses
 import datetime
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from perdure.client.client import Client
 from perdure.client.operator import Operator
@@ -21,7 +22,7 @@ from perdure.client.transport import Existing, Invoke, Transport
 from perdure.embedded import InProcess, Node, NodeClient
 from perdure.embedded_operations import InProcessOperator
 from perdure.env.clock import Clock
-from perdure.env.executor import Executor
+from perdure.env.executor import Executor, ThreadExecutor
 from perdure.env.random import Random
 from perdure.model.driver import App as DrivenApp
 from perdure.node.engine import Engine
@@ -31,6 +32,8 @@ from perdure.sdk.service import Registry
 from perdure.testing.clock import VirtualClock
 from perdure.testing.clocked_loop import ClockedLoop
 from perdure.testing.mocking import _MISSING, StepCall, StepMock, Steps, WatchedApp
+
+T = TypeVar("T")
 
 
 class ClockedEngine(Engine):
@@ -47,6 +50,20 @@ class ClockedEngine(Engine):
         self._clocked = ClockedLoop(loop)
         assert isinstance(self.clock, VirtualClock)
         self.clock.drives(self, self._clocked)
+
+
+class StepThreads(ThreadExecutor):
+    """Threads for `def` steps only: nothing else of an engine in memory takes long enough to need one."""
+
+    def submit(self, name: str, work: Callable[[], T]) -> concurrent.futures.Future[T]:
+        if name == "steps":
+            return super().submit(name, work)
+        done: concurrent.futures.Future[T] = concurrent.futures.Future()
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+        return done
 
 
 class InMemoryNode(Node):
@@ -88,7 +105,8 @@ class InMemoryNode(Node):
 
     def make_engine(self, *, random: Random | None = None, executor: Executor | None = None) -> Engine:
         clock: Clock = self.clock
-        return ClockedEngine(self._settings, self.driven_app(), clock=clock, random=random, executor=executor)
+        threads = executor or StepThreads(self._settings.step_threads, self._settings.step_processes)
+        return ClockedEngine(self._settings, self.driven_app(), clock=clock, random=random, executor=threads)
 
     def driven_app(self) -> DrivenApp:
         """The app as the engine gets it."""
