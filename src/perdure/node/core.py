@@ -363,6 +363,8 @@ class Core:
     # --- between batches ----------------------------------------------------------------------------------------------------
 
     def _on_durable(self, first_lsn: int, records: list[Record]) -> None:
+        if self.phase is Phase.FAILED:
+            return  # the tables may lack a record before these: the next start applies them all
         try:
             self.performer.batch(first_lsn, records)
         except PerdureError as error:

@@ -131,7 +131,7 @@ class SimVFS(apsw.VFS):
         flags[1] = flags[0]
         if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
             return _DatabaseFile(disk, path, inode, str(self._scratch))
-        return _PlainFile(disk, path, inode, dirsync=created)  # type: ignore[return-value]
+        return _PlainFile(disk, path, inode, dirsync=bool(flags[0] & apsw.SQLITE_OPEN_CREATE))  # type: ignore[return-value]
 
     def xRandomness(self, numbytes: int) -> bytes:
         return bytes(index * 37 & 255 for index in range(numbytes))
@@ -192,7 +192,7 @@ class _DatabaseFile(_Content, apsw.VFSFile):
 
 
 class _PlainFile(_Content):
-    """The WAL and the rollback journal. As on Unix, the first sync of a new one syncs its directory too."""
+    """The WAL and the rollback journal. As on Unix, the first sync of one that may be new syncs its directory too."""
 
     def __init__(self, disk: Disk, path: str, inode: Inode, *, dirsync: bool) -> None:
         self._disk = disk
