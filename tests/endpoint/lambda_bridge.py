@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import base64
 import json
+import multiprocessing
+import os
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import wait
 
 from perdure.aws_lambda import wrap_asgi_as_lambda_handler
 from tests.endpoint.services import app
@@ -22,6 +26,19 @@ function = wrap_asgi_as_lambda_handler(app)
 
 def invoke(event: str) -> str:
     return json.dumps(function(json.loads(event), None))
+
+
+def end_with_the_bridge() -> None:
+    """However that ends."""
+    bridge = multiprocessing.parent_process()
+    assert bridge is not None
+    gone = bridge.sentinel
+
+    def watch() -> None:
+        wait([gone])
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Bridge(BaseHTTPRequestHandler):
@@ -70,5 +87,5 @@ class Bridge(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(PROCESSES)
+    pool = ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), end_with_the_bridge)
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Bridge).serve_forever()
