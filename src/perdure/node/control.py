@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import cached_property
 
 from perdure.model.deployment import Deployment, Pin
 from perdure.model.ids import hash_key, make_invocation_id, partition_key, partition_of, ulid
@@ -28,7 +27,6 @@ from perdure.model.records import (
 )
 from perdure.model.target import ServiceKind
 from perdure.node.core import Core
-from perdure.node.deployments import Deployments
 from perdure.node.errors import (
     BadRequest,
     ControlRefused,
@@ -59,10 +57,6 @@ class Control(Core):
 
     def home_of(self, invocation_id: bytes) -> int:
         return partition_of(partition_key(invocation_id), self.partitions)
-
-    @cached_property
-    def deployments(self) -> Deployments:
-        return Deployments(self)
 
     # --- single invocations -----------------------------------------------------------------------------------------------
 

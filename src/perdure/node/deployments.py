@@ -28,16 +28,18 @@ from perdure.node.errors import (
     ServiceServedHere,
     ServiceTypeChanged,
 )
+from perdure.store.codec import decode_invocation
 from perdure.store.rows import Status
+from perdure.store.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from perdure.node.control import Control
+    from perdure.node.engine import Engine
 
 Change: TypeAlias = Literal["created", "overwritten", "unchanged"]
 _HOME = 0
 """The partition whose tables hold the deployments."""
 _OPEN = (Status.SCHEDULED, Status.INBOXED, Status.INVOKED, Status.SUSPENDED, Status.PAUSED)
-_ROWS_PER_TURN = 500
+_LANE = "deployments"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Registered:
 class Deployments:
     """Those of one engine."""
 
-    def __init__(self, engine: Control) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._changing = asyncio.Lock()
 
@@ -154,18 +156,16 @@ class Deployments:
     # --- what is pinned ---------------------------------------------------------------------------------------------------
 
     async def in_flight(self) -> dict[str, int]:
-        """How many invocations that are not completed are pinned to each deployment, known or not."""
-        counts: dict[str, int] = {}
-        for tables in self._engine.store.tables:
-            seqs = [seq for status in _OPEN for seq in tables.with_status(status)]
-            for at, seq in enumerate(seqs):
-                if at % _ROWS_PER_TURN == _ROWS_PER_TURN - 1:
-                    await asyncio.sleep(0)
-                row = tables.invocation(seq)
-                if row is not None and row.protocol_version is not None and row.status is not Status.COMPLETED:
-                    pinned = row.deployment or ""
-                    counts[pinned] = counts.get(pinned, 0) + 1
-        return counts
+        """How many invocations that are not completed are pinned to each deployment, known or not.
+
+        Read from a snapshot on another thread: there may be a million that wait.
+        """
+        engine = self._engine
+        snapshot, _ = await engine.snapshot()
+        counting = engine.executor.submit(_LANE, lambda: _pinned(snapshot))
+        # Whoever asked may be gone by then: the snapshot is held for as long as it is read.
+        counting.add_done_callback(lambda _: engine.loop.call_soon_threadsafe(snapshot.close))
+        return await asyncio.wrap_future(counting)
 
     # --- inside -----------------------------------------------------------------------------------------------------------
 
@@ -230,6 +230,17 @@ def _check_reachable(service: ServiceSpec) -> None:
                 f"The service {service.name} is private, but the {handler.name} is explicitly set as public. "
                 "This is not supported. Please make the service public, and hide the individual handlers."
             )
+
+
+def _pinned(snapshot: Snapshot) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for chunk in snapshot.invocations(_OPEN):
+        for partition, seq, blob, crc in chunk:
+            row = decode_invocation(blob, crc, (partition, seq))
+            if row.protocol_version is not None:
+                pinned = row.deployment or ""
+                counts[pinned] = counts.get(pinned, 0) + 1
+    return counts
 
 
 def _described(deployment: Deployment, found: Discovered) -> Deployment:

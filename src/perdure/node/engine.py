@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 
 from perdure.invoker.requests import make_request
 from perdure.log.errors import RecordRefused
@@ -14,6 +15,7 @@ from perdure.model.records import Invoke
 from perdure.model.service import HandlerSpec
 from perdure.model.target import HandlerKind, ServiceKind, Target
 from perdure.node.callers import Waiter
+from perdure.node.deployments import Deployments
 from perdure.node.errors import BadRequest, DiskFull, InvocationNotFound, Overloaded, TooLarge
 from perdure.node.inspection import Inspection
 from perdure.node.phase import Phase
@@ -27,6 +29,10 @@ _WAIT_FOR_ROOM_S = 5.0
 
 class Engine(Inspection, Snapshots):
     """One running engine. Made on the event loop that it will run on: `start` first, `stop` once."""
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        return Deployments(self)
 
     async def call(self, request: NewInvocation) -> Outcome:
         """Start an invocation (or join one) and wait for its end. A caller that goes away stops nothing.
