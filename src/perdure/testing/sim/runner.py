@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import multiprocessing
 import os
 import sys
@@ -71,6 +72,7 @@ def reports(first: int, count: int, *, theme: str | None = None, jobs: int | Non
 
 def _settle() -> None:
     """What is there by now stays: the collector need not look at it again."""
+    logging.disable(logging.CRITICAL)  # what a dead process has to say when it is swept up
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -96,6 +96,7 @@ class Simulation:
         idle.close()
 
     def run(self) -> Violation | None:
+        before = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         try:
             with patch.object(schema, "WAL_PAGES", self.scenario.wal_pages):
@@ -105,7 +106,7 @@ class Simulation:
                         return next(iter(self.world.violations), None)
                 return self._to_the_end()
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(before)
             self.records.close()
 
     def app(self, version: int) -> App:
