@@ -211,3 +211,12 @@ async def test_a_mismatch_names_the_line() -> None:
         [row] = (await n.client.list_invocations()).invocations
         assert row.status == "paused" and row.last_error is not None
         assert "journal mismatch" in row.last_error and f"{__file__}:" in row.last_error
+
+
+async def test_settled_means_that_everything_is_written_down() -> None:
+    """Also what nobody waits for, which otherwise follows a few milliseconds later."""
+    async with node([shop]) as n:
+        await n.client.service_send(waits, 3.0)
+        await n.settle()
+        [row] = (await n.client.list_invocations()).invocations
+        assert row.status == "suspended"
