@@ -160,7 +160,10 @@ async def sends(ctx: Context) -> None:
 
     ctx.service_send(greet, 1)  # type: ignore[arg-type]  # pyright: ignore
     ctx.object_send(add, "k", "one")  # type: ignore[arg-type]  # pyright: ignore
-    ctx.service_send(greet, "a", send_delay=5)  # type: ignore[arg-type]  # pyright: ignore
+    ctx.service_send(greet)  # type: ignore[arg-type]  # pyright: ignore
+    ctx.service_send(ping, "a")  # type: ignore[arg-type]  # pyright: ignore
+    ctx.workflow_send(main, "k")  # type: ignore[arg-type]  # pyright: ignore
+    ctx.service_send(greet, "a", send_delay=5)  # type: ignore[call-overload]  # pyright: ignore
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------

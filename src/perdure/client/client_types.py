@@ -158,7 +158,10 @@ class RestateClient(abc.ABC):
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
-        """Run a handler of the virtual object with this key, and its result."""
+        """Run a handler of the virtual object or workflow with this key, and its result.
+
+        Errors: Refused (409) for the run of a workflow's key that has run already.
+        """
         return await self._call(tpe, key, arg, idempotency_key, headers)
 
     @overload
@@ -192,73 +195,12 @@ class RestateClient(abc.ABC):
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Sent[Any]:
-        """Have a handler of the virtual object with this key run, now or after a delay."""
+        """Have a handler of the virtual object or workflow with this key run, now or after a delay. A second run of a
+        workflow's key is a `duplicate` of the first."""
         return await self._send(tpe, key, arg, send_delay, idempotency_key, headers)
 
-    @overload
-    async def workflow_call(
-        self,
-        tpe: Callable[[Any, I], Awaitable[O]],
-        key: str,
-        arg: I,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> O: ...
-
-    @overload
-    async def workflow_call(
-        self,
-        tpe: Callable[[Any], Awaitable[O]],
-        key: str,
-        arg: None = ...,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> O: ...
-
-    async def workflow_call(
-        self,
-        tpe: Callable[..., Awaitable[Any]],
-        key: str,
-        arg: Any = None,
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Any:
-        """Run a workflow and wait for its result, or call one of its other handlers. A second run is refused with 409."""
-        return await self._call(tpe, key, arg, idempotency_key, headers)
-
-    @overload
-    async def workflow_send(
-        self,
-        tpe: Callable[[Any, I], Awaitable[O]],
-        key: str,
-        arg: I,
-        send_delay: timedelta | None = ...,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> Sent[O]: ...
-
-    @overload
-    async def workflow_send(
-        self,
-        tpe: Callable[[Any], Awaitable[O]],
-        key: str,
-        arg: None = ...,
-        send_delay: timedelta | None = ...,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> Sent[O]: ...
-
-    async def workflow_send(
-        self,
-        tpe: Callable[..., Awaitable[Any]],
-        key: str,
-        arg: Any = None,
-        send_delay: timedelta | None = None,
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Sent[Any]:
-        """Start a workflow, or send to one of its other handlers. A second run is a `duplicate` of the first."""
-        return await self._send(tpe, key, arg, send_delay, idempotency_key, headers)
+    workflow_call = object_call
+    workflow_send = object_send
 
     @abc.abstractmethod
     async def generic_call(

@@ -172,70 +172,8 @@ class SyncClient(SyncOperations):
         """As `Client.object_send`."""
         return self._runner.run(self._client.object_send(tpe, key, arg, send_delay, idempotency_key, headers))
 
-    @overload
-    def workflow_call(
-        self,
-        tpe: Callable[[Any, I], Awaitable[O]],
-        key: str,
-        arg: I,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> O: ...
-
-    @overload
-    def workflow_call(
-        self,
-        tpe: Callable[[Any], Awaitable[O]],
-        key: str,
-        arg: None = ...,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> O: ...
-
-    def workflow_call(
-        self,
-        tpe: Callable[..., Awaitable[Any]],
-        key: str,
-        arg: Any = None,
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Any:
-        """As `Client.workflow_call`."""
-        return self._runner.run(self._client.workflow_call(tpe, key, arg, idempotency_key, headers))
-
-    @overload
-    def workflow_send(
-        self,
-        tpe: Callable[[Any, I], Awaitable[O]],
-        key: str,
-        arg: I,
-        send_delay: timedelta | None = ...,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> Sent[O]: ...
-
-    @overload
-    def workflow_send(
-        self,
-        tpe: Callable[[Any], Awaitable[O]],
-        key: str,
-        arg: None = ...,
-        send_delay: timedelta | None = ...,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> Sent[O]: ...
-
-    def workflow_send(
-        self,
-        tpe: Callable[..., Awaitable[Any]],
-        key: str,
-        arg: Any = None,
-        send_delay: timedelta | None = None,
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Sent[Any]:
-        """As `Client.workflow_send`."""
-        return self._runner.run(self._client.workflow_send(tpe, key, arg, send_delay, idempotency_key, headers))
+    workflow_call = object_call
+    workflow_send = object_send
 
     @overload
     def workflow_submit(

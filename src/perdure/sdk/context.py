@@ -177,11 +177,31 @@ class Context(abc.ABC):
     ) -> DurableCallFuture[Any]:
         """Call a handler of a service and wait for its result."""
 
+    @overload
+    def service_send(
+        self,
+        tpe: Callable[[Any, I], Awaitable[Any]],
+        arg: I,
+        send_delay: timedelta | None = ...,
+        idempotency_key: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> SendHandle: ...
+
+    @overload
+    def service_send(
+        self,
+        tpe: Callable[[Any], Awaitable[Any]],
+        arg: None = ...,
+        send_delay: timedelta | None = ...,
+        idempotency_key: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> SendHandle: ...
+
     @abc.abstractmethod
     def service_send(
         self,
-        tpe: Callable[[Any, I], Awaitable[Any]] | Callable[[Any], Awaitable[Any]],
-        arg: I | None = None,
+        tpe: Callable[..., Awaitable[Any]],
+        arg: Any = None,
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
@@ -217,63 +237,48 @@ class Context(abc.ABC):
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> DurableCallFuture[Any]:
-        """Call a handler of the virtual object with this key and wait for its result."""
+        """Call a handler of the virtual object or workflow with this key and wait for its result.
+
+        Errors, from the future: TerminalError, as it ended; 409 for the run of a workflow's key that has run already.
+        """
+
+    @overload
+    def object_send(
+        self,
+        tpe: Callable[[Any, I], Awaitable[Any]],
+        key: str,
+        arg: I,
+        send_delay: timedelta | None = ...,
+        idempotency_key: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> SendHandle: ...
+
+    @overload
+    def object_send(
+        self,
+        tpe: Callable[[Any], Awaitable[Any]],
+        key: str,
+        arg: None = ...,
+        send_delay: timedelta | None = ...,
+        idempotency_key: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> SendHandle: ...
 
     @abc.abstractmethod
     def object_send(
         self,
-        tpe: Callable[[Any, I], Awaitable[Any]] | Callable[[Any], Awaitable[Any]],
-        key: str,
-        arg: I | None = None,
-        send_delay: timedelta | None = None,
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> SendHandle:
-        """Have a handler of the virtual object with this key run, now or after a delay, without waiting for it."""
-
-    @overload
-    def workflow_call(
-        self,
-        tpe: Callable[[Any, I], Awaitable[O]],
-        key: str,
-        arg: I,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> DurableCallFuture[O]: ...
-
-    @overload
-    def workflow_call(
-        self,
-        tpe: Callable[[Any], Awaitable[O]],
-        key: str,
-        arg: None = ...,
-        idempotency_key: str | None = ...,
-        headers: dict[str, str] | None = ...,
-    ) -> DurableCallFuture[O]: ...
-
-    @abc.abstractmethod
-    def workflow_call(
-        self,
         tpe: Callable[..., Awaitable[Any]],
         key: str,
         arg: Any = None,
-        idempotency_key: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> DurableCallFuture[Any]:
-        """Run a workflow and wait for its result (409 for a key that has run already), or call one of its other
-        handlers."""
-
-    @abc.abstractmethod
-    def workflow_send(
-        self,
-        tpe: Callable[[Any, I], Awaitable[Any]] | Callable[[Any], Awaitable[Any]],
-        key: str,
-        arg: I | None = None,
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> SendHandle:
-        """Start a workflow, or send to one of its other handlers. A second run of a key changes nothing."""
+        """Have a handler of the virtual object or workflow with this key run, now or after a delay, without waiting for it.
+        A second run of a workflow's key changes nothing."""
+
+    workflow_call = object_call
+    workflow_send = object_send
 
     @abc.abstractmethod
     def generic_call(
