@@ -38,6 +38,7 @@ class SdkWorker:
             env={**os.environ, "PYTHONPATH": str(self._directory)},
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # hypercorn serves from a process of its own, which has to end with it
         )
         output.close()
         deadline = time.monotonic() + READY_S
@@ -50,7 +51,7 @@ class SdkWorker:
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def _answers(self) -> bool:
