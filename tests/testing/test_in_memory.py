@@ -215,8 +215,19 @@ async def test_a_mismatch_names_the_line() -> None:
 
 async def test_settled_means_that_everything_is_written_down() -> None:
     """Also what nobody waits for, which otherwise follows a few milliseconds later."""
-    async with node([shop]) as n:
-        await n.client.service_send(waits, 3.0)
+    done, slow = asyncio.Event(), perdure.VirtualObject("Slow")
+
+    async def wait() -> None:
+        await done.wait()
+
+    @slow.handler()
+    async def work(ctx: perdure.ObjectContext) -> None:
+        ctx.set("status", "working")
+        await ctx.run_typed("wait", wait)
+
+    async with node([slow]) as n:
+        sent = await n.client.object_send(work, "k")
         await n.settle()
-        [row] = (await n.client.list_invocations()).invocations
-        assert row.status == "suspended"
+        assert await n.client.state("Slow", "k") == {"status": b'"working"'}
+        done.set()
+        await n.client.attach(sent)

@@ -100,9 +100,6 @@ class VirtualClock:
                 await self.next_life()
             elif loop.outstanding:
                 await asyncio.sleep(0)
-            elif engine.log.durable_lsn < engine.log.next_lsn - 1:
-                engine.log.hurry()
-                await asyncio.sleep(0)
             elif not engine.pool.busy or not await self._let_steps_run(loop):
                 return
 
