@@ -69,15 +69,28 @@ def _statuses(need: Need) -> set[Status]:
 
 def _journals(need: Need, snapshot: Snapshot) -> Iterator[Rows]:
     ids = _ids(need)
-    if ids is None:
+    if ids is not None:
+        yield from _journals_of(need, snapshot, snapshot.invocations_with_ids(ids))
+    elif need.limit is not None:
+        yield from _journals_of(need, snapshot, snapshot.invocations(), need.limit)
+    else:
         yield from _rows(need, "invocation", snapshot.invocations())
         yield from _rows(need, "journal", snapshot.journals())
-        return
-    for chunk in snapshot.invocations_with_ids(ids):
+
+
+def _journals_of(
+    need: Need, snapshot: Snapshot, invocations: Iterator[Chunk], limit: int | None = None
+) -> Iterator[Rows]:
+    """Each invocation with its journal, until there are `limit` rows of journals: each holds at least one entry."""
+    for chunk in invocations:
         yield Rows(need.table, "invocation", chunk)
         for partition, seq, *_ in chunk:
+            if limit is not None and limit <= 0:
+                return
             assert isinstance(partition, int) and isinstance(seq, int)
-            yield from _rows(need, "journal", snapshot.journal(partition, seq))
+            for rows in snapshot.journal(partition, seq):
+                yield Rows(need.table, "journal", rows)
+                limit = None if limit is None else limit - len(rows)
 
 
 def _rows(need: Need, source: str, chunks: Iterator[Chunk]) -> Iterator[Rows]:
