@@ -6,6 +6,7 @@ WAL, all others only read. Every commit of the writer is synced before it return
 
 from __future__ import annotations
 
+import contextlib
 from typing import cast
 
 import apsw
@@ -78,10 +79,10 @@ def open_writer(path: str | None, partitions: int, cache_bytes: int, vfs: str | 
         connection.pragma("journal_size_limit", WAL_BYTES_KEPT)
         _check_or_create(connection, partitions, where)
     except apsw.Error as error:
-        connection.close(True)
+        let_go(connection)
         raise unreadable(where, error) from error
     except BaseException:
-        connection.close(True)
+        let_go(connection)
         raise
     return connection
 
@@ -96,6 +97,12 @@ def open_reader(path: str, cache_bytes: int, vfs: str | None) -> apsw.Connection
     except apsw.Error as error:
         raise unreadable(path, error) from error
     return connection
+
+
+def let_go(connection: apsw.Connection) -> None:
+    """Close it, whatever the disk says to the last of it: the first error is the one that counts."""
+    with contextlib.suppress(apsw.Error):
+        connection.close(True)
 
 
 def applied_lsn(connection: apsw.Connection) -> int:

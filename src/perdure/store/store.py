@@ -8,7 +8,6 @@ What was written last stays in memory as a cache while it is small; SQLite has i
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 from collections.abc import Callable
 
 import apsw
@@ -20,7 +19,7 @@ from perdure.store.database import Database
 from perdure.store.digest import digest
 from perdure.store.errors import CheckpointUnderWay
 from perdure.store.layer import Layer
-from perdure.store.schema import applied_lsn, open_reader, open_writer, unreadable
+from perdure.store.schema import applied_lsn, let_go, open_reader, open_writer, unreadable
 from perdure.store.snapshot import Snapshot
 from perdure.store.tables import Tables
 from perdure.store.writer import write_checkpoint
@@ -81,7 +80,7 @@ class Store:
 
             return Store(writer, reader, partitions, executor, another)
         except PerdureError:
-            writer.close(True)
+            let_go(writer)
             raise
 
     @property
@@ -136,8 +135,7 @@ class Store:
             spare.close()
         for connection in (self._reader, self._writer):
             # The last one moves the WAL into the file. When the disk does not let it, the WAL stays, and so does the log.
-            with contextlib.suppress(apsw.Error):
-                connection.close()
+            let_go(connection)
 
     # --- for those who read much --------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from perdure.sdk.futures import DurableFuture
 from perdure.sdk.object import VirtualObject
 from perdure.sdk.service import Service
 from perdure.sdk.workflow import Workflow
-from perdure.testing.sim.programs import Operation, Program
+from perdure.testing.sim.programs import Operation, Program, big
 from perdure.testing.sim.world import World
 
 COMPATIBLE = (1, 2)
@@ -192,6 +192,9 @@ class Interpreter:
 
     async def _step(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
         return await self._run_step(ctx, f"{branch}{index}", branch, index, op.value, ms=op.ms)
+
+    async def _big(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        return await self._run_step(ctx, f"{branch}{index}", branch, index, big(op), ms=op.ms)
 
     async def _thread(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
         return await self._run_step(ctx, f"{branch}{index}", branch, index, op.value, thread=True)

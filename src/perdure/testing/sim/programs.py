@@ -16,15 +16,15 @@ import msgspec
 ANY: Final = "<any>"
 
 Kind = Literal[
-    "step", "thread", "failing", "sleep", "nap", "call", "send", "attach", "twice", "gather", "group", "timeout", "in_time",
-    "awakeable", "outside", "signal", "cancel", "uuid", "set", "get", "keys", "clear", "cell", "flow", "refused", "swap",
+    "step", "big", "thread", "failing", "sleep", "nap", "call", "send", "attach", "twice", "gather", "group", "timeout",
+    "in_time", "awakeable", "outside", "signal", "cancel", "uuid", "set", "get", "keys", "clear", "cell", "flow", "refused", "swap",
 ]  # fmt: skip
 
 _PLAIN: tuple[Kind, ...] = (
-    "step", "step", "thread", "failing", "sleep", "nap", "call", "call", "send", "send", "attach", "twice", "gather", "group",
+    "step", "big", "thread", "failing", "sleep", "nap", "call", "call", "send", "send", "attach", "twice", "gather", "group",
     "timeout", "in_time", "awakeable", "outside", "signal", "cancel", "uuid", "cell", "cell", "flow", "refused",
 )  # fmt: skip
-_KEYED: tuple[Kind, ...] = ("set", "set", "get", "get", "keys", "clear", "step", "sleep", "call")
+_KEYED: tuple[Kind, ...] = ("set", "set", "get", "get", "keys", "clear", "big", "sleep", "call")
 
 
 class Operation(msgspec.Struct, omit_defaults=True):
@@ -127,6 +127,8 @@ def _expected(operation: Operation, state: dict[str, int]) -> Any:
     match operation.kind:
         case "step" | "thread" | "awakeable" | "outside" | "signal" | "in_time" if operation.program is None:
             return operation.value
+        case "big":
+            return big(operation)
         case "call" | "attach" | "in_time":
             assert operation.program is not None
             return expected(operation.program)
@@ -159,6 +161,11 @@ def _expected(operation: Operation, state: dict[str, int]) -> Any:
             return ANY
         case _:
             return None
+
+
+def big(operation: Operation) -> str:
+    """A result of some hundred bytes, so that a batch lies on several sectors."""
+    return "b" * operation.value
 
 
 def matches(expected: Any, found: Any) -> bool:

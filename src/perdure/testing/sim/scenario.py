@@ -98,7 +98,7 @@ class Scenario(NamedTuple):
         retention_ms = choice((500, 3_000)) if forgets else 86_400_000
         settings = {
             "durability": "os" if random.random() < theme.os else "fsync",
-            "segment_bytes": choice((4_096, 8_192, 32_768)),
+            "segment_bytes": choice((8_192, 8_192, 32_768)),
             "checkpoint_interval_ms": choice((50, 500, 2_000, 10_000)),
             "cleanup_interval_ms": choice((700, 5_000)),
             "inactivity_timeout_ms": choice((0, 200, 2_000, 60_000)),
