@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from examples.signup import app
+from perdure.testing import InMemoryNode, crash_everywhere
 from perdure.testing.process import Caller, ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -84,3 +86,22 @@ def test_a_link_that_nobody_clicks_expires_also_while_the_server_is_down(tmp_pat
         assert caller.until_answered("GET", "/restate/workflow/Signup/ann/attach").json() == "expired"
         assert caller.until_answered("POST", "/Signup/ann/click", "too late").json() is True
         assert caller.until_answered("POST", "/Signup/ann/status").json() == "expired"
+
+
+@pytest.mark.parametrize("clicks", [True, False])
+async def test_a_sign_up_bears_a_crash_everywhere(clicks: bool) -> None:
+    """In memory and in virtual time: a day goes by in each of the runs in which nobody clicks."""
+
+    async def sign_up(node: InMemoryNode) -> list[str | None]:
+        mail = node.mock_step("mail", returning="mailed")
+        await node.client.workflow_submit(app.run, "ann", "ann@example.com")
+        await node.settle()
+        secret = mail.calls[-1].kwargs["secret"]
+        assert {call.kwargs["secret"] for call in mail.calls} == {secret}, "every try mails the same link"
+        if clicks:
+            await node.client.workflow_call(app.click, "ann", secret)
+        result = await node.client.workflow_attach(app.run, "ann")
+        return [result, await node.client.workflow_call(app.status, "ann")]
+
+    report = await crash_everywhere(app.app, sign_up)
+    assert report.crashes > 15
