@@ -98,6 +98,11 @@ SAMPLES: list[tuple[j.Entry, dict[str, object], dict[str, object]]] = [
         {"Command": {"Sleep": {"wake_up_time": 1795577188893, "completion_id": 4, "name": "short"}}},
         {"Command": {"Sleep": {"wake_up_time": 1795577188893, "completion_id": 4, "name": "short"}}},
     ),
+    (
+        j.Sleep(5, 1795581327477),
+        {"Command": {"Sleep": {"wake_up_time": 1795581327477, "completion_id": 5, "name": ""}}},
+        {"Command": {"Sleep": {"wake_up_time": 1795581327477, "completion_id": 5}}},
+    ),
     (j.Completion(4, j.CompletionCode.SLEEP), _completion("Sleep", 4, {}), _lite("Sleep", 4, "Void")),
     (
         j.Call(6, 5, _LEAF, [], b"5", request=_request(_LEAF, HandlerKind.PLAIN)),

@@ -128,7 +128,8 @@ def _lite(entry: j.Entry) -> Json:
         case j.SetState() | j.ClearState():
             return {"key": entry.key}
         case j.Sleep():
-            return {"wake_up_time": entry.wake_at_ms, "completion_id": entry.completion_id, "name": entry.name}
+            named = {"name": entry.name} if entry.name else {}
+            return {"wake_up_time": entry.wake_at_ms, "completion_id": entry.completion_id, **named}
         case j.Call() | j.OneWayCall():
             return {**_callee(entry), **_call_ids(entry)}
         case j.SendSignal():
