@@ -9,7 +9,7 @@ from random import Random
 import apsw
 import pytest
 
-from perdure.testing.sim.disk import Disk, Faults, Killed
+from perdure.testing.sim.disk import Disk, Faults, Killed, Mount
 from perdure.testing.sim.files import SimFiles, SimVFS, scratch_directory
 
 
@@ -22,7 +22,7 @@ def test_what_was_synced_survives_and_the_rest_may_not() -> None:
     contents = set()
     for seed in range(60):
         disk, _ = new_disk(seed)
-        files = SimFiles(disk)
+        files = SimFiles(Mount(disk))
         file = files.open(Path("/d/a"), create=True)
         file.pwritev([b"s" * 1024], 0)
         file.sync()
@@ -41,7 +41,7 @@ def test_names_need_a_sync_of_their_directory() -> None:
     left = set()
     for seed in range(40):
         disk, _ = new_disk(seed)
-        files = SimFiles(disk)
+        files = SimFiles(Mount(disk))
         for name in ("a", "b"):
             files.open(Path(f"/d/{name}"), create=True).sync()
         files.sync_directory(Path("/d"))
@@ -54,7 +54,7 @@ def test_names_need_a_sync_of_their_directory() -> None:
 
 def test_a_killed_process_loses_nothing_but_may_cut_its_last_write_short() -> None:
     disk, _ = new_disk(3)
-    file = SimFiles(disk).open(Path("/d/a"), create=True)
+    file = SimFiles(Mount(disk)).open(Path("/d/a"), create=True)
     file.pwritev([b"1" * 2048], 0)
     disk.kill_at = disk.operations + 1
     with pytest.raises(Killed):
@@ -72,7 +72,7 @@ def test_after_a_failed_sync_memory_says_what_the_platter_does_not() -> None:
     kept = set()
     for seed in range(20):
         disk, _ = new_disk(seed)
-        files = SimFiles(disk)
+        files = SimFiles(Mount(disk))
         file = files.open(Path("/d/a"), create=True)
         file.pwritev([b"0" * 512], 0)
         file.sync()
@@ -91,7 +91,7 @@ def test_after_a_failed_sync_memory_says_what_the_platter_does_not() -> None:
 
 def test_a_full_disk_takes_no_more_but_lets_what_is_there_be_written_over() -> None:
     disk, _ = new_disk()
-    files = SimFiles(disk)
+    files = SimFiles(Mount(disk))
     file = files.open(Path("/d/a"), create=True)
     file.pwritev([b"x" * 100], 0)
     disk.faults = Faults(full=True)
@@ -107,7 +107,7 @@ def test_sqlite_keeps_what_it_committed_and_only_that() -> None:
     with scratch_directory() as scratch:
         for seed in range(30):
             disk, _ = new_disk(seed)
-            vfs = SimVFS(f"test{seed}", disk, Path(scratch))
+            vfs = SimVFS(f"test{seed}", Mount(disk), Path(scratch))
             writer = apsw.Connection("/d/db", vfs=vfs.name)
             writer.pragma("journal_mode", "WAL")
             writer.pragma("synchronous", "FULL")
@@ -123,7 +123,7 @@ def test_sqlite_keeps_what_it_committed_and_only_that() -> None:
             vfs.unregister()
             disk.new_process()
             disk.cut_power()
-            vfs = SimVFS(f"again{seed}", disk, Path(scratch))
+            vfs = SimVFS(f"again{seed}", Mount(disk), Path(scratch))
             again = apsw.Connection("/d/db", vfs=vfs.name)
             rows = [row[0] for row in again.execute("SELECT x FROM t ORDER BY x")]
             assert rows in ([1], [1, 2])
@@ -131,3 +131,14 @@ def test_sqlite_keeps_what_it_committed_and_only_that() -> None:
             again.close()
             vfs.unregister()
     assert 0 < lost < 30
+
+
+def test_what_a_process_leaves_behind_has_no_hand_on_the_disk() -> None:
+    disk, _ = new_disk()
+    mount = Mount(disk)
+    file = SimFiles(mount).open(Path("/d/a"), create=True)
+    file.pwritev([b"x"], 0)
+    mount.unmount()
+    with pytest.raises(Killed):
+        file.pwritev([b"y"], 0)
+    assert disk.find("/d/a").data == b"x"

@@ -281,6 +281,18 @@ class Disk:
         return 0 if self.faults.full else 1 << 40
 
 
+class Mount:
+    """The disk as one process has it; nothing that the process leaves behind reaches the disk after `unmount`."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+
+    def unmount(self) -> None:
+        gone = Disk(Random(0), lambda note: None)
+        gone.dead = True
+        self.disk = gone
+
+
 def _apply(names: dict[str, Inode], change: NameChange) -> None:
     if change.old is not None and names.get(change.old) is change.inode:
         del names[change.old]

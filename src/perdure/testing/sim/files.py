@@ -13,31 +13,31 @@ from pathlib import Path
 import apsw
 
 from perdure.env.files import File, FileLock, FileLocked
-from perdure.testing.sim.disk import Disk, Inode
+from perdure.testing.sim.disk import Inode, Mount
 
 
 class SimFiles:
     """`env.Files` on a `Disk`, for one process: its locks go with it."""
 
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
+    def __init__(self, mount: Mount) -> None:
+        self._mount = mount
         self._directories: set[str] = set()
 
     def open(self, path: Path, *, create: bool = False, write: bool = True) -> File:
         name = str(path)
-        return SimFile(self._disk, name, self._disk.create(name) if create else self._disk.find(name))
+        return SimFile(self._mount, name, self._mount.disk.create(name) if create else self._mount.disk.find(name))
 
     def rename(self, old: Path, new: Path) -> None:
-        self._disk.rename(str(old), str(new))
+        self._mount.disk.rename(str(old), str(new))
 
     def unlink(self, path: Path) -> None:
-        self._disk.unlink(str(path))
+        self._mount.disk.unlink(str(path))
 
     def names(self, directory: Path) -> list[str]:
         inside = f"{directory}/"
         return sorted(
             name[len(inside) :]
-            for name in self._disk.names
+            for name in self._mount.disk.names
             if name.startswith(inside) and "/" not in name[len(inside) :]
         )
 
@@ -45,37 +45,37 @@ class SimFiles:
         """Directories are there whenever they are asked for: their making is durable by the seam's contract."""
 
     def sync_directory(self, path: Path) -> None:
-        self._disk.sync_directory(str(path))
+        self._mount.disk.sync_directory(str(path))
 
     def free_bytes(self, path: Path) -> int:
-        return self._disk.free_bytes()
+        return self._mount.disk.free_bytes()
 
     def lock(self, path: Path) -> FileLock:
-        if str(path) in self._disk.locks:
+        if str(path) in self._mount.disk.locks:
             raise FileLocked(path, "another engine of this simulation")
-        self._disk.locks.add(str(path))
-        return SimLock(self._disk, str(path))
+        self._mount.disk.locks.add(str(path))
+        return SimLock(self._mount, str(path))
 
 
 class SimFile:
-    __slots__ = ("_disk", "_inode", "_path")
+    __slots__ = ("_inode", "_mount", "_path")
 
-    def __init__(self, disk: Disk, path: str, inode: Inode) -> None:
-        self._disk = disk
+    def __init__(self, mount: Mount, path: str, inode: Inode) -> None:
+        self._mount = mount
         self._path = path
         self._inode = inode
 
     def pread(self, count: int, offset: int) -> bytes:
-        return self._disk.read(self._path, self._inode, count, offset)
+        return self._mount.disk.read(self._path, self._inode, count, offset)
 
     def pwritev(self, buffers: Sequence[bytes], offset: int) -> None:
-        self._disk.write(self._path, self._inode, b"".join(buffers), offset)
+        self._mount.disk.write(self._path, self._inode, b"".join(buffers), offset)
 
     def datasync(self) -> None:
-        self._disk.sync(self._path, self._inode)
+        self._mount.disk.sync(self._path, self._inode)
 
     def sync(self) -> None:
-        self._disk.sync(self._path, self._inode)
+        self._mount.disk.sync(self._path, self._inode)
 
     def size(self) -> int:
         return len(self._inode.data)
@@ -85,21 +85,21 @@ class SimFile:
 
 
 class SimLock:
-    def __init__(self, disk: Disk, path: str) -> None:
-        self._disk = disk
+    def __init__(self, mount: Mount, path: str) -> None:
+        self._mount = mount
         self._path = path
 
     def release(self) -> None:
-        if not self._disk.dead:
-            self._disk.locks.discard(self._path)
+        if not self._mount.disk.dead:
+            self._mount.disk.locks.discard(self._path)
 
 
 class SimVFS(apsw.VFS):
     """SQLite's disk. One for each process of a simulation; `name` is what a connection asks for."""
 
-    def __init__(self, name: str, disk: Disk, scratch: Path) -> None:
+    def __init__(self, name: str, mount: Mount, scratch: Path) -> None:
         self.name = name
-        self._disk = disk
+        self._mount = mount
         self._scratch = scratch / name
         super().__init__(name, base="unix")
 
@@ -107,20 +107,20 @@ class SimVFS(apsw.VFS):
         return name
 
     def xAccess(self, pathname: str, flags: int) -> bool:
-        return pathname in self._disk.names
+        return pathname in self._mount.disk.names
 
     def xDelete(self, filename: str, syncdir: bool) -> None:
         try:
-            self._disk.unlink(filename)
+            self._mount.disk.unlink(filename)
             if syncdir:
-                self._disk.sync_directory(str(Path(filename).parent))
+                self._mount.disk.sync_directory(str(Path(filename).parent))
         except FileNotFoundError:
             raise _error(apsw.IOError, apsw.SQLITE_IOERR_DELETE_NOENT) from None
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         assert path is not None, "temporary files are kept in memory"
-        disk = self._disk
+        disk = self._mount.disk
         created = path not in disk.names
         if created and not flags[0] & apsw.SQLITE_OPEN_CREATE:
             raise _error(apsw.CantOpenError, apsw.SQLITE_CANTOPEN)
@@ -130,8 +130,8 @@ class SimVFS(apsw.VFS):
             raise _error(apsw.CantOpenError, apsw.SQLITE_CANTOPEN) from error
         flags[1] = flags[0]
         if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
-            return _DatabaseFile(disk, path, inode, str(self._scratch))
-        return _PlainFile(disk, path, inode, dirsync=bool(flags[0] & apsw.SQLITE_OPEN_CREATE))  # type: ignore[return-value]
+            return _DatabaseFile(self._mount, path, inode, str(self._scratch))
+        return _PlainFile(self._mount, path, inode, dirsync=bool(flags[0] & apsw.SQLITE_OPEN_CREATE))  # type: ignore[return-value]
 
     def xRandomness(self, numbytes: int) -> bytes:
         return bytes(index * 37 & 255 for index in range(numbytes))
@@ -146,30 +146,30 @@ class SimVFS(apsw.VFS):
 class _Content:
     """What both kinds of files share: the content on the simulated disk, errors as SQLite knows them."""
 
-    _disk: Disk
+    _mount: Mount
     _path: str
     _inode: Inode
 
     def xRead(self, amount: int, offset: int) -> bytes:
         try:
-            return self._disk.read(self._path, self._inode, amount, offset)
+            return self._mount.disk.read(self._path, self._inode, amount, offset)
         except OSError as error:
             raise _error(apsw.IOError, apsw.SQLITE_IOERR_READ) from error
 
     def xWrite(self, data: bytes, offset: int) -> None:
         try:
-            self._disk.write(self._path, self._inode, bytes(data), offset)
+            self._mount.disk.write(self._path, self._inode, bytes(data), offset)
         except OSError as error:
-            if self._disk.faults.full:
+            if self._mount.disk.faults.full:
                 raise _error(apsw.FullError, apsw.SQLITE_FULL) from error
             raise _error(apsw.IOError, apsw.SQLITE_IOERR_WRITE) from error
 
     def xTruncate(self, newsize: int) -> None:
-        self._disk.truncate(self._path, self._inode, newsize)
+        self._mount.disk.truncate(self._path, self._inode, newsize)
 
     def xSync(self, flags: int) -> None:
         try:
-            self._disk.sync(self._path, self._inode)
+            self._mount.disk.sync(self._path, self._inode)
         except OSError as error:
             raise _error(apsw.IOError, apsw.SQLITE_IOERR_FSYNC) from error
 
@@ -183,10 +183,10 @@ class _Content:
 class _DatabaseFile(_Content, apsw.VFSFile):
     """The database: shared memory and locks come from a real, empty file."""
 
-    def __init__(self, disk: Disk, path: str, inode: Inode, scratch: str) -> None:
+    def __init__(self, mount: Mount, path: str, inode: Inode, scratch: str) -> None:
         flags = apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_READWRITE
         super().__init__("unix", scratch, [flags, flags])
-        self._disk = disk
+        self._mount = mount
         self._path = path
         self._inode = inode
 
@@ -194,8 +194,8 @@ class _DatabaseFile(_Content, apsw.VFSFile):
 class _PlainFile(_Content):
     """The WAL and the rollback journal. As on Unix, the first sync of one that may be new syncs its directory too."""
 
-    def __init__(self, disk: Disk, path: str, inode: Inode, *, dirsync: bool) -> None:
-        self._disk = disk
+    def __init__(self, mount: Mount, path: str, inode: Inode, *, dirsync: bool) -> None:
+        self._mount = mount
         self._path = path
         self._inode = inode
         self._dirsync = dirsync
@@ -204,7 +204,7 @@ class _PlainFile(_Content):
         super().xSync(flags)
         if self._dirsync:
             self._dirsync = False
-            self._disk.sync_directory(str(Path(self._path).parent))
+            self._mount.disk.sync_directory(str(Path(self._path).parent))
 
     def xClose(self) -> None:
         pass

@@ -21,7 +21,7 @@ from perdure.node.settings import EngineSettings
 from perdure.partition.invariants import check_partition
 from perdure.store.rows import Status
 from perdure.testing.sim.clients import Client, Operator, Outside
-from perdure.testing.sim.disk import NO_FAULTS
+from perdure.testing.sim.disk import NO_FAULTS, Mount
 from perdure.testing.sim.files import SimFiles, SimVFS
 from perdure.testing.sim.scenario import Life
 from perdure.testing.sim.virtual_time import NothingHappens, SeededRandom, SimExecutor, SimLoop, VirtualClock
@@ -77,8 +77,9 @@ class Process:
         disk.on_kill = end
         world.on_violation = loop.stop
         world.process = self._number
-        vfs = SimVFS(f"sim{self._number}", disk, simulation.scratch)
-        engine = self._make_engine(loop, random, vfs)
+        mount = Mount(disk)
+        vfs = SimVFS(f"sim{self._number}", mount, simulation.scratch)
+        engine = self._make_engine(loop, random, mount, vfs)
         main = loop.create_task(self._main(engine, loop))
         main.add_done_callback(lambda _: loop.stop())
         try:
@@ -87,10 +88,10 @@ class Process:
             world.broken("stuck", "everybody waits, and nothing will ever come")
         finally:
             simulation.now_s = loop.time()
-            self._bury(loop, engine, main)
+            self._bury(loop, engine, main, mount)
             vfs.unregister()
 
-    def _make_engine(self, loop: SimLoop, random: Random, vfs: SimVFS) -> SimEngine:
+    def _make_engine(self, loop: SimLoop, random: Random, mount: Mount, vfs: SimVFS) -> SimEngine:
         simulation = self._simulation
         scenario = simulation.scenario
         options = dict(scenario.settings)
@@ -108,7 +109,7 @@ class Process:
             settings,
             simulation.app(self._life.version),
             clock=VirtualClock(loop, self._life.clock_ms),
-            files=SimFiles(simulation.disk),
+            files=SimFiles(mount),
             random=SeededRandom(random),
             executor=SimExecutor(loop, random),
             sqlite_vfs=vfs.name,
@@ -253,7 +254,7 @@ class Process:
             simulation.world.broken("failed", f"the engine failed: {error}")
         simulation.trace.note(f"failed: {type(error).__name__}")
 
-    def _bury(self, loop: SimLoop, engine: SimEngine, main: asyncio.Task[None]) -> None:
+    def _bury(self, loop: SimLoop, engine: SimEngine, main: asyncio.Task[None], mount: Mount) -> None:
         simulation = self._simulation
         world, disk, note = simulation.world, simulation.disk, simulation.trace.note
         if main.done() and not main.cancelled() and not disk.dead:
@@ -279,6 +280,7 @@ class Process:
             except BaseException as error:
                 simulation.trace.note(f"closed: {type(error).__name__}")
         loop.close()
+        mount.unmount()
         disk.dead = False
         if self.crashed and self._life.power:
             disk.cut_power()

@@ -17,7 +17,8 @@ ANY: Final = "<any>"
 
 Kind = Literal[
     "step", "big", "thread", "failing", "sleep", "nap", "call", "send", "attach", "twice", "gather", "group", "timeout",
-    "in_time", "awakeable", "outside", "signal", "cancel", "uuid", "set", "get", "keys", "clear", "cell", "flow", "refused", "swap",
+    "in_time", "awakeable", "outside", "signal", "cancel", "uuid", "set", "get", "keys", "clear", "cell", "flow", "refused",
+    "swap",
 ]  # fmt: skip
 
 _PLAIN: tuple[Kind, ...] = (
