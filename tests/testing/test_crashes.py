@@ -132,6 +132,7 @@ async def test_memory_that_a_step_filled_and_the_body_reads() -> None:
 @pytest.mark.parametrize("how", ["object", "function", "names"])
 async def test_effects_outlive_the_process_however_they_are_named(how: str) -> None:
     charges: dict[str, int] = {}
+    ledger = charges  # the same under another name
     seen: set[str] = set()
     shop = perdure.Service("Shop")
 
@@ -145,7 +146,7 @@ async def test_effects_outlive_the_process_however_they_are_named(how: str) -> N
         await ctx.sleep(1)
         return paid
 
-    effects = {"object": charges, "function": lambda: sorted(charges.values()), "names": {"charges": charges}}
+    effects = {"object": charges, "function": lambda: sorted(ledger.values()), "names": {"charges": charges}}
     assert (await crash_everywhere([shop], buy, effects=effects[how])).crashes > 10
     assert charges == {} and seen == set()
 
