@@ -1,8 +1,8 @@
 """The base of every error that perdure itself raises: a stable code, what happened, and what to do next.
 
 Each code has a page `docs/errors/<code>.md`; a test holds the two together. Ranges: PD01 log, PD02 store and data
-directory, PD03 node and partition, PD04 author's side, PD05 HTTP and command line, PD06 remote deployments. Errors that
-Restate also has keep its code (RT0016 journal mismatch, META0003 no discovery).
+directory, PD03 node and partition, PD04 author's side, PD05 HTTP and command line, PD06 remote deployments, PD08
+tools for tests. Errors that Restate also has keep its code (RT0016 journal mismatch, META0003 no discovery).
 """
 
 from __future__ import annotations
