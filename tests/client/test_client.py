@@ -90,9 +90,9 @@ async def test_a_delayed_send_waits_and_can_be_cancelled(client: Client) -> None
     sent = await client.object_send(p.add, "a", 5, send_delay=timedelta(hours=1))
     assert await client.object_call(p.add, "a", 1) == 1
     await client.cancel(sent)
-    with pytest.raises(perdure.TerminalError) as caught:
+    with pytest.raises(perdure.Refused) as gone:
         await client.attach(sent)
-    assert caught.value.status_code == 409
+    assert gone.value.status_code == 404, "of what never started nothing stays"
 
 
 async def test_cancel_ends_a_running_invocation_once(client: Client) -> None:

@@ -133,9 +133,9 @@ async def test_a_delayed_send_waits(node: perdure.Node) -> None:
     sent = await node.client.object_send(add, "a", 5, send_delay=timedelta(hours=1))
     assert await node.client.object_call(add, "a", 1) == 1
     await node.client.cancel(sent.invocation_id)
-    with pytest.raises(perdure.TerminalError) as caught:
+    with pytest.raises(perdure.Refused) as gone:
         await node.client.attach(sent.invocation_id)
-    assert caught.value.status_code == 409
+    assert gone.value.status_code == 404, "of what never started nothing stays"
 
 
 async def test_cancel_ends_a_running_invocation(node: perdure.Node) -> None:

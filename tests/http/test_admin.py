@@ -143,7 +143,7 @@ async def test_cancel_asks_what_runs_and_ends_what_does_not(world: Any) -> None:
     cancelled = await world.ingress.get(f"/restate/attach/{running}")
     assert (cancelled.status, cancelled.json()["message"]) == (409, "cancelled")
     ended = await world.ingress.get(f"/restate/output/{later}")
-    assert (ended.status, ended.json()["message"]) == (409, "canceled")
+    assert (ended.status, ended.json()["message"]) == (404, "invocation not found")
 
 
 async def test_kill(world: Any) -> None:

@@ -200,8 +200,8 @@ async def test_cancel_in_every_status() -> None:
         await refused(engine.cancel(found[Status.COMPLETED]), 409)
         with pytest.raises(InvocationNotFound):
             await engine.cancel(bytes(24))
-        assert await result_of(engine, found[Status.SCHEDULED]) == (409, "canceled")
-        assert await result_of(engine, found[Status.INBOXED]) == (409, "canceled")
+        for status in (Status.SCHEDULED, Status.INBOXED):
+            assert engine.find(found[status]) is None, "of what never started nothing stays"
         for status in (Status.INVOKED, Status.SUSPENDED, Status.PAUSED):
             assert await result_of(engine, found[status]) == (409, "cancelled")
         assert ran["undone"] == 2
@@ -212,9 +212,12 @@ async def test_kill_in_every_status() -> None:
     async with running(SERVICES) as engine:
         found = await one_of_each(engine)
         await refused(engine.kill(found.pop(Status.COMPLETED)), 409)
-        for invocation_id in found.values():
+        for status, invocation_id in found.items():
             await engine.kill(invocation_id)
-            assert await result_of(engine, invocation_id) == (409, "killed")
+            if status is Status.SCHEDULED:  # who was inboxed has the key by now
+                assert engine.find(invocation_id) is None, "of what never started nothing stays"
+            else:
+                assert await result_of(engine, invocation_id) == (409, "killed")
         with pytest.raises(InvocationNotFound):
             await engine.kill(bytes(24))
         assert ran["undone"] == 0, "no handler was asked"

@@ -209,8 +209,12 @@ def complete_entry(work: Work, seq: int, completion: Completion) -> None:
 
 
 def finish(work: Work, row: Invocation, result: Result) -> None:
-    """The end: the result is stored for its retention, callers are told, the key goes to the next."""
-    holds_key = row.handler_kind is HandlerKind.EXCLUSIVE and row.status in _STARTED
+    """The end: the result is stored for its retention, callers are told, the key goes to the next.
+
+    Of one that never started nothing stays: its id and its idempotency key are free again.
+    """
+    started = row.status in _STARTED
+    holds_key = row.handler_kind is HandlerKind.EXCLUSIVE and started
     _drop_timers(work, row)
     if row.status is Status.INBOXED:
         work.tables.drop_inbox(row.target.service, row.target.key or "", row.inbox_position)
@@ -222,7 +226,10 @@ def finish(work: Work, row: Invocation, result: Result) -> None:
     row.completed_at_ms = row.modified_at_ms = work.now_ms
     callers, row.callers = row.callers, None
     work.actions.append(Completed(row.id, result))
-    _retain(work, row)
+    if started:
+        _retain(work, row)
+    else:
+        work.tables.forget(row.seq)
     for caller in callers or ():
         work.answer(caller, result)
     if holds_key:

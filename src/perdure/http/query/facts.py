@@ -5,6 +5,7 @@ from __future__ import annotations
 from perdure.http.query.messages import DeploymentFacts, Facts, ServiceFacts
 from perdure.http.query.pinning import pinned_deployment
 from perdure.model.target import ServiceKind
+from perdure.model.version import VERSION
 from perdure.node.snapshots import Memory
 
 _KINDS = {
@@ -42,9 +43,12 @@ def facts_of(memory: Memory, since_ms: int) -> Facts:
             each.min_protocol_version,
             each.max_protocol_version,
             sorted(each.revisions),
+            each.sdk_version,
         )
         for each in memory.deployments
     ]
     if here is not None:
-        deployments.insert(0, DeploymentFacts(here, "http", IN_PROCESS, since_ms, *_PROTOCOL, sorted(local)))
+        deployments.insert(
+            0, DeploymentFacts(here, "http", IN_PROCESS, since_ms, *_PROTOCOL, sorted(local), f"perdure/{VERSION}")
+        )
     return Facts(memory.now_ms, memory.attempts, services, deployments)

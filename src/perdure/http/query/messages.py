@@ -87,6 +87,8 @@ class DeploymentFacts(msgspec.Struct, array_like=True, gc=False):
     min_protocol_version: int
     max_protocol_version: int
     services: list[str]
+    server: str | None = None
+    """How it calls itself: its SDK and the version of that."""
 
 
 class Facts(_Message):

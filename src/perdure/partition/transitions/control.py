@@ -98,7 +98,8 @@ def _kill(work: Work, row: Invocation) -> Control:
 def _pause(work: Work, row: Invocation) -> Control:
     if row.status in (Status.SCHEDULED, Status.INBOXED):
         return Control.NOT_STARTED
-    if row.status is Status.PAUSED:
+    if row.status is Status.PAUSED or (row.status is Status.SUSPENDED and row.protocol_version is not None):
+        # Deployments are promised no more than by Restate: what one waits for still wakes it.
         return Control.UNCHANGED
     if row.retry_at_ms:
         work.tables.drop_timer((row.retry_at_ms, row.seq, 0))

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from perdure.model import journal as j
-from perdure.model.ids import CANCEL_SIGNAL, format_invocation_id
+from perdure.model.ids import format_invocation_id
 from perdure.model.target import HandlerKind, Target
 
 Json: TypeAlias = dict[str, object]
@@ -50,14 +50,20 @@ def entry_type(entry: j.Entry) -> str:
     return f"{'Command' if is_command(entry) else 'Notification'}: {type_name(entry)}"
 
 
-def entry_json(entry: j.Entry) -> str:
-    return _text({"Command": {type_name(entry): _command(entry)}} if is_command(entry) else _notification(entry))
+Workflows: TypeAlias = frozenset[str]
+"""The names of the services that are workflows: of a shared handler its call does not tell."""
 
 
-def entry_lite_json(entry: j.Entry) -> str:
+def entry_json(entry: j.Entry, workflows: Workflows = frozenset()) -> str:
+    if is_command(entry):
+        return _text({"Command": {type_name(entry): _command(entry, workflows)}})
+    return _text(_notification(entry))
+
+
+def entry_lite_json(entry: j.Entry, workflows: Workflows = frozenset()) -> str:
     """Without payloads."""
     if is_command(entry):
-        return _text({"Command": {type_name(entry): _lite(entry)}})
+        return _text({"Command": {type_name(entry): _lite(entry, workflows)}})
     if isinstance(entry, j.Signal):
         return _text({"Notification": {"ty": "Signal", "id": _lite_signal_id(entry), "result": _kind(entry.result)}})
     assert isinstance(entry, j.Completion)
@@ -89,7 +95,7 @@ def _text(value: Json) -> str:
 # --- commands -----------------------------------------------------------------------------------------------------------------
 
 
-def _command(entry: j.Entry) -> Json:
+def _command(entry: j.Entry, workflows: Workflows) -> Json:
     match entry:
         case j.Input():
             return {"headers": _headers(entry.headers), "payload": list(entry.body), "name": entry.name}
@@ -105,14 +111,14 @@ def _command(entry: j.Entry) -> Json:
             value = _result(entry.result)
             return {"key": entry.key, "value": value, "completion_id": entry.completion_id, "name": entry.name}
         case j.Call() | j.OneWayCall():
-            return {"request": _request(entry), **_call_ids(entry), "name": entry.name}
+            return {"request": _request(entry, workflows), **_call_ids(entry), "name": entry.name}
         case j.SendSignal() | j.CompleteAwakeable():
-            return {**_lite(entry), "result": _result(entry.result), "name": entry.name}
+            return {**_lite(entry, workflows), "result": _result(entry.result), "name": entry.name}
         case _:
-            return {**_lite(entry), "name": getattr(entry, "name", "")}
+            return {**_lite(entry, workflows), "name": getattr(entry, "name", "")}
 
 
-def _lite(entry: j.Entry) -> Json:
+def _lite(entry: j.Entry, workflows: Workflows) -> Json:
     """The ids, targets and keys of a command, and of what kind a result is."""
     match entry:
         case j.Output():
@@ -131,10 +137,11 @@ def _lite(entry: j.Entry) -> Json:
             named = {"name": entry.name} if entry.name else {}
             return {"wake_up_time": entry.wake_at_ms, "completion_id": entry.completion_id, **named}
         case j.Call() | j.OneWayCall():
-            return {**_callee(entry), **_call_ids(entry)}
+            return {**_callee(entry, workflows), **_call_ids(entry)}
         case j.SendSignal():
             target = format_invocation_id(entry.invocation_id)
-            return {"target_invocation_id": target, "signal_id": _signal_id(entry.signal_id)}
+            signal_id = _signal_id(entry.signal_id)
+            return {"target_invocation_id": target, "signal_id": signal_id, "result": _kind(entry.result)}
         case j.AttachInvocation() | j.GetInvocationOutput():
             target_id = {"InvocationId": format_invocation_id(entry.invocation_id)}
             return {"target": target_id, "completion_id": entry.completion_id}
@@ -144,11 +151,13 @@ def _lite(entry: j.Entry) -> Json:
             return {}
 
 
-def _callee(entry: j.Call | j.OneWayCall) -> Json:
+def _callee(entry: j.Call | j.OneWayCall, workflows: Workflows) -> Json:
     request = entry.request
     return {
         "invocation_id": None if request is None else format_invocation_id(request.invocation_id),
-        "invocation_target": _target(entry.target, None if request is None else request.handler_kind, entry.scope),
+        "invocation_target": _target(
+            entry.target, None if request is None else request.handler_kind, entry.scope, workflows
+        ),
     }
 
 
@@ -159,10 +168,10 @@ def _call_ids(entry: j.Call | j.OneWayCall) -> Json:
     return {"invoke_time": entry.invoke_at_ms, "invocation_id_completion_id": told}
 
 
-def _request(entry: j.Call | j.OneWayCall) -> Json:
+def _request(entry: j.Call | j.OneWayCall, workflows: Workflows) -> Json:
     request = entry.request
     return {
-        **_callee(entry),
+        **_callee(entry, workflows),
         "span_context": _span_context(None if request is None else request.traceparent),
         "parameter": list(entry.body),
         "headers": _headers(entry.headers),
@@ -185,7 +194,7 @@ def _span_context(traceparent: str | None) -> Json:
     return {"span_context": context, "cause": None}
 
 
-def _target(target: Target, kind: HandlerKind | None, scope: str | None) -> Json:
+def _target(target: Target, kind: HandlerKind | None, scope: str | None, workflows: Workflows) -> Json:
     if target.key is None:
         return {"Service": {"name": target.service, "handler": target.handler, "scope": scope}}
     keyed = {
@@ -195,7 +204,8 @@ def _target(target: Target, kind: HandlerKind | None, scope: str | None) -> Json
         "handler_ty": None if kind is None else _HANDLER_TYPES.get(kind),
         "scope": scope,
     }
-    return {"Workflow" if kind is HandlerKind.RUN else "VirtualObject": keyed}
+    workflow = kind is HandlerKind.RUN or target.service in workflows
+    return {"Workflow" if workflow else "VirtualObject": keyed}
 
 
 # --- notifications ------------------------------------------------------------------------------------------------------------
@@ -222,8 +232,6 @@ def _notification(entry: j.Entry) -> Json:
 
 
 def _signal_id(signal_id: int | str) -> Json:
-    if signal_id == CANCEL_SIGNAL:
-        return {"BuiltInSignal": "Cancel"}
     return {"Index": signal_id} if isinstance(signal_id, int) else {"Name": signal_id}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http
 import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -13,6 +12,7 @@ import pyarrow as pa
 from perdure.http.query.messages import Need, Rows
 from perdure.http.query.pinning import pinned_deployment
 from perdure.http.query.worker.building import Columns, Known, Table
+from perdure.http.query.worker.codes import code_text
 from perdure.model.ids import CANCEL_SIGNAL, format_invocation_id, partition_key
 from perdure.model.journal import AwaitTree, Combinator, Failure
 from perdure.model.records import AttemptError
@@ -61,7 +61,7 @@ class Seen:
         """Attempts so far, the one under way included."""
         if not self.in_invoker:
             return None
-        tried = self.row.attempts_failed
+        tried = max(self.row.attempts_failed, self.row.failures)
         return tried + 1 if self.in_flight else max(tried, 1)
 
     @property
@@ -138,7 +138,6 @@ def _awaited_signals(seen: Seen) -> list[int] | None:
 
 # --- columns ------------------------------------------------------------------------------------------------------------------
 
-_SERVER = f"perdure/{VERSION}"
 _Columns: TypeAlias = Mapping[str, Callable[[Seen], object]]
 
 
@@ -151,11 +150,7 @@ def _last_failure(seen: Seen) -> str | None:
     error = seen.error
     if error is None:
         return None
-    try:
-        name = " " + http.HTTPStatus(error.code).phrase
-    except ValueError:
-        name = ""
-    return f"[{error.code}{name}] {error.message}" + (f"\n{error.stacktrace}" if error.stacktrace else "")
+    return f"[{code_text(error.code)}] {error.message}" + (f"\n{error.stacktrace}" if error.stacktrace else "")
 
 
 def _trace_id(seen: Seen) -> str | None:
@@ -172,8 +167,19 @@ def _pinned(seen: Seen) -> str | None:
 
 
 def _attempted(seen: Seen) -> str | None:
+    """What it is pinned to; before that, an attempt goes to the latest deployment of its service."""
     row = seen.row
-    return pinned_deployment(row.deployment, remote=row.protocol_version is not None) if seen.in_invoker else None
+    if not seen.in_invoker:
+        return None
+    if row.deployment is not None:
+        return pinned_deployment(row.deployment, remote=row.protocol_version is not None)
+    return next((each.deployment_id for each in seen.known.facts.services if each.name == row.target.service), None)
+
+
+def _attempt_server(seen: Seen) -> str | None:
+    """What the deployment said of itself when it was registered."""
+    attempted = _attempted(seen)
+    return next((each.server for each in seen.known.facts.deployments if each.id == attempted), None)
 
 
 def _journal(name: str) -> Callable[[Seen], object]:
@@ -216,12 +222,14 @@ def _restarted_from(seen: Seen) -> str | None:
 
 def _caller_target(seen: Seen) -> str | None:
     origin = seen.row.origin
-    return None if origin is None or origin.target is None else str(origin.target)
+    return None if origin is None or origin.target is None or origin.kind == "restart_as_new" else str(origin.target)
 
 
 def _caller_service(seen: Seen) -> str | None:
     origin = seen.row.origin
-    return None if origin is None or origin.target is None else origin.target.service
+    if origin is None or origin.target is None or origin.kind == "restart_as_new":
+        return None
+    return origin.target.service
 
 
 _BOTH: _Columns = {
@@ -271,16 +279,13 @@ _STATE: _Columns = {
     "retry_count": lambda seen: seen.retry_count,
     "last_start_at": lambda seen: (seen.row.attempt_at_ms or None) if seen.in_invoker else None,
     "last_attempt_deployment_id": _attempted,
-    "last_attempt_server": lambda seen: _SERVER if seen.in_invoker and seen.row.protocol_version is None else None,
+    "last_attempt_server": _attempt_server,
     "next_retry_at": lambda seen: (seen.row.retry_at_ms or None) if seen.in_invoker else None,
     "last_failure": lambda seen: _last_failure(seen) if seen.in_invoker else None,
     "last_failure_error_code": _of_error("doc_code"),
     "last_failure_related_command_index": _of_error("command_index"),
     "last_failure_related_command_name": _of_error("command_name"),
     "last_failure_related_command_type": _of_error("command_type"),
-    "last_failure_related_entry_index": _of_error("command_index"),
-    "last_failure_related_entry_name": _of_error("command_name"),
-    "last_failure_related_entry_type": _of_error("command_type"),
 }
 _WHOLE: _Columns = {
     **_STATUS,

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from perdure.http.query.messages import Need, Rows
 from perdure.http.query.worker.building import Columns, Known, Table
-from perdure.http.query.worker.entries import entry_json, entry_lite_json, entry_type, is_command
+from perdure.http.query.worker.entries import Workflows, entry_json, entry_lite_json, entry_type, is_command
 from perdure.http.query.worker.invocations import Seen, seen_of
 from perdure.model.ids import format_invocation_id, partition_key
 from perdure.model.journal import Completion, Entry, Signal
@@ -35,6 +35,7 @@ class Line:
     index: int
     entry: Entry
     at_ms: int
+    workflows: Workflows
 
 
 def raw(line: Line) -> bytes:
@@ -56,8 +57,8 @@ _JOURNAL: _Columns = MappingProxyType(
         "raw": raw,
         "raw_length": lambda line: len(raw(line)),
         "version": lambda line: JOURNAL_VERSION,
-        "entry_json": lambda line: entry_json(line.entry),
-        "entry_lite_json": lambda line: entry_lite_json(line.entry),
+        "entry_json": lambda line: entry_json(line.entry, line.workflows),
+        "entry_lite_json": lambda line: entry_lite_json(line.entry, line.workflows),
         "appended_at": lambda line: line.at_ms,
     }
 )
@@ -66,8 +67,9 @@ _JOURNAL: _Columns = MappingProxyType(
 class JournalTable(Table):
     """Needs the invocations first, and then their journals: a chunk does not say whose it is by id."""
 
-    def __init__(self, need: Need) -> None:
+    def __init__(self, need: Need, known: Known) -> None:
         self._columns = Columns(need, _JOURNAL)
+        self._workflows = frozenset(each.name for each in known.facts.services if each.kind == "workflow")
         self._ids: dict[tuple[int, int], bytes] = {}
 
     def take(self, rows: Rows) -> None:
@@ -82,7 +84,9 @@ class JournalTable(Table):
             invocation_id = self._ids[partition, seq]
             text = format_invocation_id(invocation_id)
             entries = enumerate(zip(chunk.entries, chunk.times, strict=True), chunk.first)
-            self._columns.extend([Line(invocation_id, text, index, entry, at_ms) for index, (entry, at_ms) in entries])
+            self._columns.extend(
+                [Line(invocation_id, text, index, entry, at_ms, self._workflows) for index, (entry, at_ms) in entries]
+            )
 
     def finish(self) -> list[pa.RecordBatch]:
         return self._columns.finish()

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from perdure.http.query.messages import Need, Rows
 from perdure.http.query.worker.building import Columns, Table
+from perdure.http.query.worker.codes import code_text
 from perdure.model.ids import hash_key
 from perdure.model.journal import Failure
 from perdure.store.codec import checked, decode_promise
@@ -50,7 +51,7 @@ def _value_of(promised: Promised) -> bytes | None:
 
 def _failure_of(promised: Promised) -> str | None:
     result = promised.promise.result
-    return f"[{result.code}] {result.message}" if isinstance(result, Failure) else None
+    return f"[{code_text(result.code)}] {result.message}" if isinstance(result, Failure) else None
 
 
 _StateColumns: TypeAlias = Mapping[str, Callable[[Value], object]]

@@ -19,7 +19,7 @@ def table_for(need: Need, known: Known) -> Table:
         return invocations.InvocationTable(need, known)
     match need.table:
         case "sys_journal":
-            return JournalTable(need)
+            return JournalTable(need, known)
         case "sys_journal_events":
             return EventTable(need, known)
         case "state":
