@@ -82,6 +82,7 @@ async def test_an_effect_outside_a_step() -> None:
         await crash_everywhere([mails], welcome, "ann")
     first = caught.value.findings[0]
     assert (first.kind, first.line) == ("body", line_of(welcome, "sent.append"))
+    assert caught.value.findings[1].line == first.line and "`sent` is ['ann', 'ann']" in caught.value.findings[1].what
     assert "`sent`" in first.what and line_of(welcome, "sent.append") in str(caught.value)
     assert sent == []
 
@@ -103,7 +104,7 @@ async def test_a_global_changed_in_the_body() -> None:
         await crash_everywhere([counting], count)
     by_kind = {finding.kind: finding for finding in caught.value.findings}
     assert by_kind["body"].line == line_of(count, "calls += 1")
-    assert "result" in by_kind, "and what follows from it"
+    assert by_kind["result"].line == line_of(count, "calls += 1"), "and what follows from it"
     assert calls == 0
 
 

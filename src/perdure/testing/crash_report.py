@@ -132,5 +132,19 @@ def _words(result: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _written(value)
     return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _written(picture: Any) -> str:
+    """A picture as the program would write what it shows."""
+    if isinstance(picture, dict) and list(picture) == ["dict"]:
+        return "{" + ", ".join(f"{_written(key)}: {_written(value)}" for key, value in picture["dict"]) + "}"
+    if isinstance(picture, dict) and list(picture) == ["set"]:
+        return "{" + ", ".join(map(_written, picture["set"])) + "}" if picture["set"] else "set()"
+    if isinstance(picture, dict) and len(picture) == 1:
+        [(kind, state)] = picture.items()
+        return f"{kind} {_written(state)}"
+    if isinstance(picture, list):
+        return "[" + ", ".join(map(_written, picture)) + "]"
+    return repr(picture)

@@ -49,7 +49,8 @@ async def crash_everywhere(
     Errors: CrashesFound (an AssertionError) with what is wrong, where, and the smallest crash that shows it.
     """
     actions = _actions(scenario, arguments, key)
-    exploration = Exploration(app, actions, effects, frozenset(may_repeat), allow_native, points_max)
+    begins_at = _line_of(scenario[0] if isinstance(scenario, Sequence) else scenario)
+    exploration = Exploration(app, actions, effects, frozenset(may_repeat), allow_native, points_max, begins_at)
     findings = await exploration.explore()
     if findings:
         smallest = await exploration.shrunk(findings)
@@ -66,10 +67,13 @@ class Exploration:
         may_repeat: frozenset[str],
         allow_native: bool,
         points_max: int,
+        begins_at: str = "",
     ) -> None:
         self.report = CrashReport()
         self._app = _watched_app(app if isinstance(app, App) else App(app))
         self._actions = list(actions)
+        self._begins_at = begins_at
+        """Where a mistake is put that no line is known of."""
         self._may_repeat = may_repeat
         self._allow_native = allow_native
         self._points_max = points_max
@@ -206,8 +210,15 @@ class Exploration:
                     [e for e in sights.effects if e.step in {each.step for each in effects}], place, repeated
                 )
                 its_line = its_line or effects[0].line
-            findings.append(Finding(aspect, its_line or line, text, where, place=place))
+            its_line = its_line or _changed_in_a_body(sights, place) or line or self._begins_at
+            findings.append(Finding(aspect, its_line, text, where, place=place))
         return findings
+
+
+def _changed_in_a_body(sights: Sights, place: str) -> str:
+    """The line of a body that changes this; of a result, which may be made of any, the first line that changes something."""
+    lines = [seen.line for seen in sights.seen if seen.kind == "body" and place in ("result", seen.what)]
+    return lines[0] if lines else ""
 
 
 def _about(effects: Sequence[Effect], place: str, repeated: set[str]) -> str:
@@ -272,6 +283,11 @@ def _actions(scenario: Any, arguments: tuple[Any, ...], key: str | None) -> list
 
     call.__name__ = call.__qualname__ = f"{handler.service.name}/{handler.name}"
     return [call]
+
+
+def _line_of(function: Any) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _watched_app(app: App) -> App:
