@@ -8,10 +8,11 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from perdure.testing.process import ServerProcess
+from perdure.testing.process import Caller, ServerProcess
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -44,6 +45,20 @@ def mailed(tmp_path: Path, count: int) -> list[str]:
     return outbox.read_text().splitlines()
 
 
+def until_it_waits(server: ServerProcess) -> None:
+    """Before, the step that mails may not be recorded yet, and would run again after a kill."""
+    admin = Caller(server.admin_port)
+    deadline = time.monotonic() + 30
+    while True:
+        assert time.monotonic() < deadline, "it does not wait for the answer"
+        listed: Any = admin.try_once("GET", "/perdure/invocations?status=open").json()
+        for each in listed["invocations"]:
+            described: Any = admin.try_once("GET", f"/perdure/invocations/{each['id']}").json()
+            if [wait["kind"] for wait in described["waits_for"]] == ["awakeable"]:
+                return
+        time.sleep(0.02)
+
+
 def post(url: str, body: bytes) -> int:
     with urllib.request.urlopen(urllib.request.Request(url, body, {"content-type": "application/json"})) as answer:
         return int(answer.status)
@@ -52,6 +67,7 @@ def post(url: str, body: bytes) -> int:
 def test_an_answer_after_a_kill_reaches_the_script(server: ServerProcess, tmp_path: Path) -> None:
     asking = ask(server, "Ann", 500)
     [line] = mailed(tmp_path, 1)
+    until_it_waits(server)
     server.kill()
     server.start()
     server.wait_ready()
