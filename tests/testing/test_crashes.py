@@ -401,3 +401,17 @@ async def test_requests_of_the_scenario_are_made_once() -> None:
 
     report = await crash_everywhere([counter], scenario)
     assert report.crashes > 10
+
+
+async def test_a_scenario_that_waits_for_ever_is_told_what_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.testing.crash_run._PATIENCE_S", 0.1)
+    patient = perdure.Service("Patient")
+
+    @patient.handler()
+    async def wait(ctx: perdure.Context) -> None:
+        await ctx.awakeable()[1]
+
+    with pytest.raises(CrashesFound) as caught:
+        await crash_everywhere([patient], wait)
+    [finding] = caught.value.findings
+    assert "Patient/wait does not end" in finding.what and "nothing wakes it" in finding.what

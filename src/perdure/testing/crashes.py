@@ -22,7 +22,8 @@ from perdure.sdk.handler import HANDLER_ATTRIBUTE, handler_of
 from perdure.sdk.service import Registry
 from perdure.testing.crash_log import AtRecord
 from perdure.testing.crash_report import CrashesFound, CrashReport, Finding, differences, shared
-from perdure.testing.crash_run import Effect, InStep, Outcome, Point, Run, Scenario, Sights
+from perdure.testing.crash_run import InStep, Outcome, Point, Run, Scenario
+from perdure.testing.crash_watch import Effect, Sights
 from perdure.testing.in_memory import InMemoryNode
 from perdure.testing.user_state import UserState
 
