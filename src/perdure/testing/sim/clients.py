@@ -123,7 +123,7 @@ class Client:
             row = engine.find(invocation_id)
             if row is not None:
                 self._judge(invocation_id, request.program, row.result)
-            elif not self._forgets:
+            elif not self._forgets and invocation_id not in self.disturbed:
                 self._world.broken("acknowledged", f"{request.name} was accepted, and is unknown now")
         for program in self.finished:
             for token in tokens(program):
