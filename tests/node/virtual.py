@@ -15,15 +15,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
+from perdure.testing.sim.virtual_time import BEGAN_MS, NothingHappens
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BEGAN_MS = 1_700_000_000_000
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
-
-
-class NothingHappens(BaseException):
-    """Everybody waits and no timer is left."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
