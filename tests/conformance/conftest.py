@@ -153,10 +153,11 @@ class Services:
         official = HERE / "services.py"
         if self.language == "python":
             return official
-        text = re.sub("^import restate$", "import perdure as restate", official.read_text(), flags=re.MULTILINE)
-        changed = self.output.with_name("perdure_services.py")
-        changed.write_text(re.sub("^from restate", "from perdure", text, flags=re.MULTILINE))
-        return changed
+        for source in (official, HERE / "wide.py"):
+            text = re.sub("^import restate$", "import perdure as restate", source.read_text(), flags=re.MULTILINE)
+            changed = self.output.with_name(source.name)
+            changed.write_text(re.sub("^from restate", "from perdure", text, flags=re.MULTILINE))
+        return self.output.with_name(official.name)
 
     def kill(self) -> None:
         assert self.process is not None

@@ -5,6 +5,7 @@
 import { appendFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
+import { services as wide } from "./wide.mjs";
 
 const require = createRequire(pathToFileURL(`${process.env.NODE_MODULES}/x.js`));
 const restate = require("@restatedev/restate-sdk");
@@ -333,6 +334,6 @@ const flow = restate.workflow({
 });
 
 restate.serve({
-  services: [util, proxy, secret, quick, counter, store, lazy, holder, blocker, flow],
+  services: [util, proxy, secret, quick, counter, store, lazy, holder, blocker, flow, ...wide],
   port: Number(process.argv[2]),
 });

@@ -488,8 +488,15 @@ async def state_of(ctx: WorkflowSharedContext) -> Any:
     return await ctx.get("input", type_hint=Any)
 
 
+def wide_services() -> list[Any]:
+    """Of the file beside this one, which is no module of a package when this runs as a program."""
+    from wide import SERVICES  # type: ignore[import-not-found]
+
+    return list(SERVICES)
+
+
 async def main(fd: str) -> None:
-    app = restate.app([util, proxy, secret, quick, counter, store, lazy, holder, blocker, flow])
+    app = restate.app([util, proxy, secret, quick, counter, store, lazy, holder, blocker, flow, *wide_services()])
     config = Config()
     config.bind = [f"fd://{fd}"]
     config.accesslog = config.errorlog = None

@@ -1,0 +1,114 @@
+"""SQL: what the tables say of invocations in every status, and of every kind of entry."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .conftest import World
+
+pytestmark = pytest.mark.slow
+
+
+def row(world: World, invocation_id: str) -> dict[str, Any]:
+    return world.sql(f"select * from sys_invocation where id = '{invocation_id}'")[0]
+
+
+def entries(world: World, invocation_id: str, column: str = "entry_json") -> list[Any]:
+    rows = world.sql(f"select {column} from sys_journal where id = '{invocation_id}' order by index")
+    return [json.loads(each[column]) for each in rows]
+
+
+@pytest.mark.parametrize("verb", ["cancel", "kill"])
+@pytest.mark.parametrize("waits", ["for its time", "for its key"])
+def test_what_never_started_leaves_nothing(world: World, key: str, verb: str, waits: str) -> None:
+    path, body = f"/Holder/{key}/hold/send?delay=1h", 1
+    if waits == "for its key":
+        path, body = f"/Blocker/{key}/pings/send", None
+        world.send(f"/Blocker/{key}/block", "awakeable")
+        assert world.held(key) == "blocked"
+    invocation_id = world.call(path, body, idempotency_key=key).json()["invocationId"]
+    world.until_status(invocation_id, "scheduled", "pending")
+    assert world.patch(f"/invocations/{invocation_id}/{verb}").status_code == 200
+    world.until_status(invocation_id, None)
+    assert world.ingress.get(f"/restate/invocation/{invocation_id}/output").status_code == 404
+    again = world.call(path, body, idempotency_key=key)
+    assert (again.status_code, again.json()["status"]) == (202, "Accepted")
+
+
+def test_one_that_backs_off(world: World, key: str) -> None:
+    invocation_id = world.send("/Util/flaky", {"name": key, "failures": 1000})
+    world.until_status(invocation_id, "backing-off")
+    seen = row(world, invocation_id)
+    assert seen["last_failure"].startswith("[500 Internal] ")
+    assert (seen["last_failure_error_code"], seen["journal_size"]) == ("RT0007", 1)
+    assert seen["last_attempt_deployment_id"].startswith("dp_1")
+    assert "/" in seen["last_attempt_server"] and seen["retry_count"] >= 1 and "next_retry_at" in seen
+    assert "pinned_deployment_id" not in seen
+    assert world.patch(f"/invocations/{invocation_id}/kill").status_code == 200
+
+
+def test_one_whose_step_is_tried_again(world: World, key: str) -> None:
+    invocation_id = world.send("/Util/flaky_step", {"name": key, "failures": 1000})
+    world.until(lambda: row(world, invocation_id).get("retry_count", 0) >= 3)
+    seen = row(world, invocation_id)
+    assert seen["last_failure_related_command_index"] == 1
+    assert (seen["last_failure_related_command_name"], seen["last_failure_related_command_type"]) == ("body", "Run")
+    assert not [name for name in seen if name.startswith("last_failure_related_entry")]
+    assert world.patch(f"/invocations/{invocation_id}/kill").status_code == 200
+
+
+def test_one_that_runs(world: World, key: str) -> None:
+    invocation_id = world.send("/Util/awaits", key)
+    name = world.held(key)
+    world.until(lambda: "pinned_deployment_id" in row(world, invocation_id))
+    seen = row(world, invocation_id)
+    if seen["status"] == "running":
+        assert seen["last_attempt_deployment_id"] == seen["pinned_deployment_id"]
+        assert seen["last_attempt_server"].startswith("perdure/" if world.language == "perdure" else "restate-sdk-")
+    assert world.call(f"/restate/awakeables/{name}/resolve", "on").status_code == 202
+    assert world.attach(invocation_id).json() == "on"
+
+
+def test_a_suspended_one_stays_so_when_it_is_to_be_paused(world: World, key: str) -> None:
+    invocation_id = world.send("/Quick/idles", key)
+    name = world.held(key)
+    world.until_status(invocation_id, "suspended")
+    assert row(world, invocation_id)["suspended_waiting_future_json"].startswith('{"')
+    assert world.patch(f"/invocations/{invocation_id}/pause").status_code == 200
+    assert world.status(invocation_id) == "suspended"
+    assert world.call(f"/restate/awakeables/{name}/resolve", "on").status_code == 202
+    assert world.attach(invocation_id).json() == "on"
+
+
+def test_a_restarted_one_names_the_first_and_no_caller(world: World) -> None:
+    first = world.call("/Util/echo", 1).headers["x-restate-id"]
+    second = world.patch(f"/invocations/{first}/restart-as-new").json()["new_invocation_id"]
+    assert world.attach(second).json() == 1
+    seen = row(world, second)
+    assert (seen["invoked_by"], seen["restarted_from"]) == ("restart_as_new", first)
+    assert not {"invoked_by_id", "invoked_by_target", "invoked_by_service_name"} & set(seen)
+
+
+def test_entries_of_cancellation(world: World, key: str) -> None:
+    cancelled = world.send(f"/Blocker/{key}/block", "sleep")
+    assert world.held(key) == "blocked"
+    canceller = world.call("/Util/cancels", cancelled).headers["x-restate-id"]
+    assert world.attach(cancelled).status_code == 409
+    sent = {"target_invocation_id": cancelled, "signal_id": {"Index": 1}, "result": "Void", "name": ""}
+    assert {"Command": {"SendSignal": sent}} in entries(world, canceller)
+    assert {"Notification": {"Signal": {"id": {"Index": 1}, "result": "Void"}}} in entries(world, cancelled)
+    sleeps = [entry for entry in entries(world, cancelled, "entry_lite_json") if "Sleep" in entry.get("Command", ())]
+    assert [set(entry["Command"]["Sleep"]) for entry in sleeps] == [{"wake_up_time", "completion_id"}]
+
+
+def test_the_target_of_a_call_to_a_workflow(world: World, key: str) -> None:
+    how = {"service": "Flow", "handler": "peek", "key": key}
+    invocation_id = world.call("/Proxy/call", how).headers["x-restate-id"]
+    (called,) = [
+        entry["Command"]["Call"] for entry in entries(world, invocation_id) if "Call" in entry.get("Command", ())
+    ]
+    target = {"name": "Flow", "key": key, "handler": "peek", "handler_ty": "Shared", "scope": None}
+    assert called["request"]["invocation_target"] == {"Workflow": target}
