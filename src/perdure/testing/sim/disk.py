@@ -238,14 +238,16 @@ class Disk:
                 yield inode
 
     def _keep_some(self, inode: Inode) -> None:
-        """Of the pending writes none, all, some from the front, or any sectors in any order reach the platter."""
-        how = self._random.choice(("none", "all", "front", "any", "any", "any"))
+        """Of the pending writes none, all, some from the front, all with the last one torn, or any sectors get there."""
+        how = self._random.choice(("none", "all", "front", "torn", "torn", "any", "any"))
         if how == "none":
             return
         pending = inode.pending
         if how == "front":
             pending = pending[: self._random.randint(0, len(pending))]
         share = self._random.random() if how == "any" else 1.0
+        if how == "torn" and pending:
+            pending = [*pending[:-1], _cut_short(pending[-1], self._random)]
         for write in pending:
             if write.data is None:
                 if share == 1.0 or self._random.random() < share:
@@ -337,6 +339,13 @@ def _cut(content: bytearray, size: int) -> None:
         del content[size:]
     else:
         content.extend(bytes(size - len(content)))
+
+
+def _cut_short(write: Write, random: Random) -> Write:
+    if write.data is None:
+        return write
+    sectors = [piece for _, piece in _sectors(write.offset, write.data)]
+    return Write(write.offset, b"".join(sectors[: random.randint(1, max(1, len(sectors) - 1))]))
 
 
 def _sectors(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -152,6 +152,8 @@ def _life(random: Random, theme: Theme, incompatible: bool) -> Life:
 
 _KINDS = (
     "sync /data/log/s",
+    "sync /data/log/s",
+    "sync /data/log/s",
     "write /data/log/s",
     "syncdir /data/log",
     "rename /data/log",
