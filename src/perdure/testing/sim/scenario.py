@@ -39,6 +39,8 @@ class Theme(NamedTuple):
     """
 
     faults: float = 0.03
+    sync_errors: float = 0.3
+    """Of those with faults: a sync that fails now and then, from the start to the end."""
     flips: float = 0.02
     flips_store: bool = False
     """Flips come to SQLite's files too."""
@@ -57,7 +59,7 @@ THEMES = {
     "mixed": Theme(),
     "power": Theme(power=1.0, aimed=0.9, stop=0.0),
     "partitions": Theme(partitions=(2, 3, 5)),
-    "errors": Theme(faults=0.7, power=0.8),
+    "errors": Theme(faults=0.7, sync_errors=0.7, power=0.8),
     "damage": Theme(flips=0.8, stop=0.5),
     "operator": Theme(operated=(0.05, 0.3), stop=0.1),
     "upgrade": Theme(incompatible=1.0, stop=0.4),
@@ -136,15 +138,21 @@ def _life(random: Random, theme: Theme, incompatible: bool) -> Life:
         after = float(random.randint(1, most))
     else:
         after = random.choice((0.05, 1.0, 10.0, 30.0)) * random.random()
+    faults, faults_from_s = NO_FAULTS, random.choice((0.0, 5.0 * random.random()))
+    faults_for_s = random.choice((0.1, 3.0))
+    if random.random() < theme.faults:
+        faults = random.choice(_FAULTS)
+        if random.random() < theme.sync_errors:
+            faults, faults_from_s, faults_for_s = Faults(sync_error=random.choice((0.02, 0.1))), 0.01, 1_000.0
     return Life(
         version=random.choice(versions),
         ending=ending,
         after=after,
         kind=kind,
         power=random.random() < theme.power,
-        faults=random.choice(_FAULTS) if random.random() < theme.faults else NO_FAULTS,
-        faults_from_s=random.choice((0.0, 5.0 * random.random())),
-        faults_for_s=random.choice((0.1, 3.0)),
+        faults=faults,
+        faults_from_s=faults_from_s,
+        faults_for_s=faults_for_s,
         clock_ms=random.choice((0, 0, 0, 5_000, -5_000)),
         flips=random.random() < theme.flips,
     )
