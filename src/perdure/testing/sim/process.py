@@ -147,7 +147,7 @@ class Process:
                 self._check_all(engine)
             try:
                 await engine.stop(grace_s=life.after)
-            except PerdureError as error:
+            except (PerdureError, OSError) as error:
                 self._failed(error)
             simulation.trace.note("stopped")
         else:
