@@ -47,6 +47,17 @@ def test_two_versions(own: Own, second: Services, key: str) -> None:
     world.until(lambda: world.sql(pinned) == [{"n": 0}])
 
 
+def test_a_deployment_gets_other_headers(own: Own) -> None:
+    deployment = own.world.register(own.services)["id"]
+    path = f"/deployments/{deployment}"
+    changed = own.world.admin.patch(path, json={"additional_headers": {"x-extra": "1"}})
+    assert (changed.status_code, changed.json()["additional_headers"]) == (200, {"x-extra": "1"})
+    assert own.world.ok("/Util/headers").get("x-extra") is None  # the handler sees those of the call
+    same = own.world.admin.patch(path, json={"use_http_11": True}).json()
+    assert (same["http_version"], same["additional_headers"]) == ("HTTP/2.0", {"x-extra": "1"})
+    assert own.world.ok("/Util/echo", 1) == 1
+
+
 def test_the_same_address_again(own: Own) -> None:
     world = own.world
     first = world.admin.get("/deployments").json()["deployments"][0]

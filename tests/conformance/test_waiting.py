@@ -40,6 +40,16 @@ def test_an_awakeable_from_a_handler(world: World, key: str, how: dict[str, obje
     assert world.attach(waiting).json() == said
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [(b"", "rejected: "), (b'"quoted"', 'rejected: "quoted"'), (b"\xff", "rejected: \ufffd")],
+)
+def test_reasons_of_a_rejection(world: World, key: str, reason: bytes, said: str) -> None:
+    invocation_id = world.send("/Util/awaits", key)
+    assert world.call(f"/restate/awakeables/{world.held(key)}/reject", reason).status_code == 202
+    assert world.attach(invocation_id).json() == said
+
+
 def test_an_awakeable_that_nobody_waits_for_any_more(world: World, key: str) -> None:
     waiting = world.send("/Util/awaits", key)
     name = world.held(key)

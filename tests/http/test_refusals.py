@@ -134,7 +134,6 @@ async def test_paths(world: Any, method: str, path: str, status: int, message: s
             400,
             "scoped invocations require vqueues to be enabled",
         ),
-        (f"/restate/awakeables/{AWAKEABLE}/reject", b"\xff", {}, 400, "cannot read body: "),
         (f"/restate/a/{AWAKEABLE}/resolve", b"x" * 100_001, {}, 413, "the request body is larger than the limit of 100000"),
     ],
 )  # fmt: skip

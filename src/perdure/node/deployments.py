@@ -112,7 +112,8 @@ class Deployments:
     ) -> Deployment:
         """Another address or other headers for a deployment, which keeps its id and its revisions.
 
-        A new address is asked what it serves: that must be what it was, unless it may be overwritten.
+        A new address is asked what it serves: that must be what it was, unless it may be overwritten. `use_http_11` is how it
+        is asked; without a new address or `overwrite` nobody is asked.
         Errors: DeploymentNotFound; BadRequest; ServicesDiffer; those of discovery.
         """
         async with self._changing:
@@ -120,7 +121,7 @@ class Deployments:
             known = self._engine.registry.deployment(deployment_id)
             headers = known.additional_headers if additional_headers is None else dict(additional_headers)
             changed = msgspec.structs.replace(known, additional_headers=headers)
-            if uri is not None or use_http_11 is not None or overwrite:
+            if uri is not None or overwrite:
                 changed = await self._moved(changed, uri, use_http_11=use_http_11, overwrite=overwrite)
             if changed != known and not dry_run:
                 await self._put(changed)

@@ -45,10 +45,8 @@ async def complete_awakeable(engine: Engine, scope: Scope, receive: Receive, seg
 
 
 def _words(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise bad_request("cannot read body: the reason of a rejection must be UTF-8 text") from None
+    """A reason that is no UTF-8 is kept as far as it can be read, as in Restate."""
+    return body.decode(errors="replace")
 
 
 def _bad_id(text: str, why: str) -> RequestRefused:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias, cast
 
@@ -113,9 +113,14 @@ def _future_json(seen: Seen) -> str | None:
         return None
     if awaiting.tree is not None:
         return json.dumps(_tree(awaiting.tree), separators=(",", ":"))
-    signals = [*awaiting.signals, *([] if CANCEL_SIGNAL in awaiting.signals else [CANCEL_SIGNAL])]
-    leaves = [_single(each) for each in awaiting.completions] + [_signal(each) for each in signals]
+    signals = _in_order({*awaiting.signals, CANCEL_SIGNAL})
+    leaves = [_single(each) for each in sorted(awaiting.completions)] + [_signal(each) for each in signals]
     return json.dumps({"Unknown": leaves}, separators=(",", ":"))
+
+
+def _in_order(signals: Iterable[int | str]) -> list[int | str]:
+    """Those with numbers first."""
+    return sorted(signals, key=lambda each: (isinstance(each, str), each))
 
 
 def _tree(tree: AwaitTree) -> Json:
@@ -133,7 +138,7 @@ def _signal(signal_id: int | str) -> Json:
 
 def _awaited_signals(seen: Seen) -> list[int] | None:
     awaiting = seen.row.awaiting
-    return None if awaiting is None else [each for each in awaiting.signals if isinstance(each, int)]
+    return None if awaiting is None else sorted(each for each in awaiting.signals if isinstance(each, int))
 
 
 # --- columns ------------------------------------------------------------------------------------------------------------------
