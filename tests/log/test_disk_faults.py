@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.log.errors import LogStopped
+from perdure.log.errors import LogFailed, LogStopped
 
 from .conftest import OpenLog, WatchedFiles, flat, record
 
@@ -191,6 +191,17 @@ async def test_a_clean_stop_on_a_full_disk_is_only_not_marked(open_log: OpenLog,
     await log.close(clean=True)
     assert seen.records == [(1, record(1))]
     log, _ = await open_log()
+    assert not log.found.clean and log.next_lsn == 2
+
+
+async def test_a_clean_stop_that_cannot_be_marked_says_so_and_lets_go(open_log: OpenLog, tmp_path: Path) -> None:
+    disk = WatchedFiles()
+    log, _ = await open_log(disk)
+    log.append(record(1))
+    disk.fail = failing("rename", "clean-stop")
+    with pytest.raises(LogFailed):
+        await log.close(clean=True)
+    log, _ = await open_log()  # the lock is free
     assert not log.found.clean and log.next_lsn == 2
 
 

@@ -374,8 +374,12 @@ class SegmentLog(GroupCommit):
             await self._quiet()
             in_order = clean and not isinstance(self._stopped, LogFailed) and self.durable_lsn == self.next_lsn - 1
             work = self._end_in_order if in_order else self._active.file.close
-            await asyncio.wrap_future(self._executor.submit("log", work), loop=self._loop)
-            self._lock.release()
+            try:
+                await asyncio.wrap_future(self._executor.submit("log", work), loop=self._loop)
+            except OSError as error:
+                raise LogFailed(f"ending {self._active.path}", error) from error
+            finally:
+                self._lock.release()
 
     async def _quiet(self) -> None:
         while self._jobs:
