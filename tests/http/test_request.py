@@ -68,7 +68,18 @@ def test_too_many_headers_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("segment", "key"),
-    [("plain", "plain"), ("a%20b", "a b"), ("%E2%82%AC", "\u20ac"), ("%2F", "/"), ("a+b", "a+b"), ("%25", "%"), ("%", "%"), ("a%zz", "a%zz"), ("%2", "%2"), ("", "")],
+    [
+        ("plain", "plain"),
+        ("a%20b", "a b"),
+        ("%E2%82%AC", "\u20ac"),
+        ("%2F", "/"),
+        ("a+b", "a+b"),
+        ("%25", "%"),
+        ("%", "%"),
+        ("a%zz", "a%zz"),
+        ("%2", "%2"),
+        ("", ""),
+    ],
 )
 def test_keys_are_decoded(segment: str, key: str) -> None:
     assert decode_segment(segment) == key
