@@ -239,8 +239,8 @@ def test_a_restart_keeps_the_prefix_and_runs_the_rest_again(own: Operator) -> No
     assert own.result(fresh) == "sold milk"
     assert (own.directory / "notes").read_text() == "milkmilk"
     assert own.described(again)["origin"]["kind"] == "restart_as_new"
-    output = moments[-1]["index"]
-    assert "no such entry to go on from" in own.run("invocations", "restart", "--from", str(output), first, code=1)
+    beyond = moments[-1]["index"] + 1
+    assert "no such entry to go on from" in own.run("invocations", "restart", "--from", str(beyond), first, code=1)
 
 
 def test_lists_are_filtered_and_bounded(shared: Operator) -> None:
@@ -286,7 +286,7 @@ def test_some_of_a_bulk_operation_may_fail(shared: Operator) -> None:
     assert shared.run("invocations", "purge", "--journal", waiting) == f"{waiting}  its journal is gone\n"
     assert "Its journal is gone" in shared.run("invocations", "describe", waiting)
     assert shared.run("invocations", "purge", waiting) == f"{waiting}  forgotten\n"
-    assert "invocation not found" in shared.run("invocations", "describe", waiting, code=1)
+    assert "does not exist" in shared.run("invocations", "describe", waiting, code=1)
 
 
 def test_state_is_read_set_and_cleared(shared: Operator) -> None:

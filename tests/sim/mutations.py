@@ -174,7 +174,7 @@ def no_repair_of_the_tail() -> Iterator[None]:
         yield
 
 
-@mutation("damage")
+@mutation("errors")
 def damage_before_good_batches_is_cut() -> Iterator[None]:
     """A bad batch with a good one behind it is taken for a torn write."""
     with patch.object(scan.SegmentReader, "header_behind", lambda self, offset: None):
@@ -184,7 +184,7 @@ def damage_before_good_batches_is_cut() -> Iterator[None]:
 # --- checkpoints ------------------------------------------------------------------------------------------------------------
 
 
-@mutation("power")
+@mutation("errors")
 def trim_before_the_checkpoint() -> Iterator[None]:
     """Segments are recycled before the tables that cover them are written."""
 

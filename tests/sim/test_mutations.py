@@ -13,7 +13,7 @@ from perdure.testing.sim import Report, simulate
 
 from .mutations import MUTATIONS
 
-SEEDS = 60
+SEEDS = 150
 """Within which each mutation must be found."""
 
 
