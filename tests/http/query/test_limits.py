@@ -75,7 +75,7 @@ async def test_an_answer_has_a_bound(world: Any) -> None:
 
 async def test_memory_has_a_bound(world: Any) -> None:
     queries = world.with_limits(memory_bytes_max=300 * 1024 * 1024, seconds_max=15)
-    # The process ends where an allocation fails. Rarely that leaves its threads waiting for each other instead: then time ends it.
+    # The process ends where an allocation fails. Rarely that leaves its threads waiting for each other: then time ends it.
     with pytest.raises((QueryTooLarge, QueryTooLong)):
         await queries.run(
             "SELECT value, repeat('x', 100) AS x FROM generate_series(1, 100000000) ORDER BY x, value", "json"
