@@ -118,3 +118,16 @@ async def test_lifespan() -> None:
 
     await perdure.app([work])({"type": "lifespan"}, receive, send)
     assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_websocket_is_closed() -> None:
+    said: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+
+    await app({"type": "websocket", "path": "/discover", "headers": []}, receive, send)
+    assert said == [{"type": "websocket.close"}]

@@ -51,8 +51,8 @@ class Deployment:
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
-        else:
-            raise NotImplementedError(f"a deployment has no {scope['type']}")
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
