@@ -14,9 +14,6 @@ import pydantic
 import pytest
 
 import perdure
-from perdure.http.admin.app import Admin
-from perdure.http.ingress.app import Ingress
-from perdure.http.server import HttpServer
 
 # Whoever passes a value of the wrong type is warned by pydantic as well.
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
@@ -126,15 +123,6 @@ GOOD = {"item": "hat", "count": 2, "to": {"city": "Bern"}}
 async def node() -> AsyncIterator[perdure.Node]:
     async with perdure.Node(APP) as running:
         yield running
-
-
-@pytest.fixture
-async def urls(node: perdure.Node) -> AsyncIterator[tuple[str, str]]:
-    servers = [HttpServer(Ingress(node.engine), "127.0.0.1", 0), HttpServer(Admin(node.engine), "127.0.0.1", 0)]
-    addresses = [await server.start() for server in servers]
-    yield f"http://127.0.0.1:{addresses[0][1]}", f"http://127.0.0.1:{addresses[1][1]}"
-    for server in servers:
-        await server.stop(grace_s=0)
 
 
 def stored(node: perdure.Node) -> int:
