@@ -66,6 +66,15 @@ def test_the_file_gives_lists_numbers_and_truth_values(tmp_path: Path) -> None:
     assert (engine.partitions, engine.dev, engine.default_retry.factor) == (2, True, 1.5)
 
 
+def test_our_own_file_is_read_in_our_own_words(tmp_path: Path) -> None:
+    """And not as Restate writes the same setting, though it has a name there."""
+    assert from_file(tmp_path, 'log_level = "warning"\n')["log_level"] == "warning"
+    with pytest.raises(BadSetting, match="'debug' or 'info'"):
+        from_file(tmp_path, 'log_level = "warn,restate=debug"\n')
+    with pytest.raises(BadSetting, match="'text' or 'json'"):
+        from_file(tmp_path, 'log_format = "pretty"\n')
+
+
 def test_the_address_of_the_ingress_comes_from_a_flag_a_variable_or_the_file(tmp_path: Path) -> None:
     assert load({}, {}).engine().ingress_url is None
     assert load({"ingress_url": "https://a.example/"}, {}).engine().ingress_url == "https://a.example"

@@ -143,12 +143,13 @@ def load(flags: Mapping[str, Raw], environment: Mapping[str, str], file: Path | 
     restate = _restate_names(environment)
     found: dict[str, Value] = {}
     for setting in SETTINGS:
-        raw, source = _first_source(setting, flags, environment, restate, from_file, file_name)
-        if source == "default":
-            found[setting.name] = Value(setting.default, source)
+        given = _first_source(setting, flags, environment, restate, from_file, file_name)
+        if given is None:
+            found[setting.name] = Value(setting.default, "default")
             continue
+        raw, source, read = given
         try:
-            found[setting.name] = Value(_reader(setting, source)(raw), source)
+            found[setting.name] = Value(read(raw), source)
         except ValueError as error:
             raise BadSetting(setting.name, f"is {raw!r}, which {error}", source) from None
     settings = Settings(found, _misspelled(environment))
@@ -164,22 +165,17 @@ def _first_source(
     restate: RestateNames,
     from_file: Mapping[str, Raw],
     file_name: str,
-) -> tuple[Raw, str]:
+) -> tuple[Raw, str, Callable[[Raw], object]] | None:
+    """What was given, where, and how it is read there; None: nothing was."""
     if setting.name in flags:
-        return flags[setting.name], _flag(setting.name)
+        return flags[setting.name], _flag(setting.name), setting.read
     if setting.variable in environment:
-        return environment[setting.variable], setting.variable
+        return environment[setting.variable], setting.variable, setting.read
     if setting.restate is not None and (found := restate.find(setting.restate)) is not None:
-        return found
+        return *found, setting.restate_read or setting.read
     if setting.name in from_file:
-        return from_file[setting.name], file_name
-    return None, "default"
-
-
-def _reader(setting: Setting, source: str) -> Callable[[Raw], object]:
-    """Names of Restate, also in its file, are read in its way: no source of perdure's own is called like one of them."""
-    of_restate = source not in (_flag(setting.name), setting.variable) and setting.restate_read is not None
-    return setting.restate_read if of_restate and setting.restate_read is not None else setting.read
+        return from_file[setting.name], file_name, setting.read
+    return None
 
 
 def _restate_names(environment: Mapping[str, str]) -> RestateNames:
