@@ -193,8 +193,19 @@ def test_statuses_narrow_what_is_read() -> None:
     ]
     # All that back off are invoked, but not all invoked ones back off.
     assert reads("sys_invocation", unwanted={"status": ["backing-off"]})[0] == [("invocations", everything)]
+    # A name that only the other table has excludes nothing from this one.
+    assert reads("sys_invocation", unwanted={"status": ["invoked", "inboxed"]})[0] == [("invocations", everything)]
+    assert reads("sys_invocation_status", unwanted={"status": ["pending"]})[0] == [("invocations", everything)]
+    assert reads("sys_invocation_status", unwanted={"status": ["invoked", "inboxed"]})[0] == [
+        ("invocations", [each for each in everything if each not in (Status.INVOKED, Status.INBOXED)])
+    ]
     assert reads("sys_invocation_state")[0] == [("invocations", [Status.INVOKED])]
     assert reads("sys_invocation_state", unwanted={"status": ["completed"]})[0] == [("invocations", [Status.INVOKED])]
+
+
+def test_so_many_events_are_not_found_in_as_many_invocations() -> None:
+    assert len(reads("sys_invocation", limit=0)[1]) == 0
+    assert len(reads("sys_journal_events", limit=0)[1]) == 1
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,14 @@ async def test_why_one_backs_off_and_why_one_is_paused(world: Any) -> None:
     assert [event["after_journal_entry_index"] for event in events] == [0, 0]
 
 
+async def test_some_events_of_any_invocations(world: Any) -> None:
+    paused = await world.send("Shop/fall")
+    await world.until(paused, lambda row: row.status is Status.PAUSED)
+    for _ in range(3):
+        await world.call("Shop/buy", "tea")  # leaves none, and is found first
+    assert [row["id"] for row in await world.rows("SELECT id FROM sys_journal_events LIMIT 2")] == [paused, paused]
+
+
 # --- journals -----------------------------------------------------------------------------------------------------------------
 
 

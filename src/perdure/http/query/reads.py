@@ -25,15 +25,20 @@ _OF_STATUS = {
     "paused": Status.PAUSED,
     "completed": Status.COMPLETED,
 }
-_WHOLE_STATUSES = frozenset({"pending", "inboxed", "scheduled", "invoked", "suspended", "paused", "completed"})
-"""Names that stand for all invocations with a stored status."""
+_WHOLE_STATUSES = {
+    "sys_invocation": frozenset({"pending", "scheduled", "suspended", "paused", "completed"}),
+    "sys_invocation_status": frozenset({"inboxed", "scheduled", "invoked", "suspended", "paused", "completed"}),
+}
+"""The names that stand for all invocations with a stored status, in the tables that have such a column."""
 
 
 def rows_for(need: Need, snapshot: Snapshot) -> Iterator[Rows]:
     """Errors: StoreUnreadable, RowCorrupt."""
     match need.table:
-        case "sys_invocation" | "sys_invocation_status" | "sys_journal_events":
+        case "sys_invocation" | "sys_invocation_status":
             yield from _rows(need, "invocation", _limited(_invocations(need, snapshot), need.limit))
+        case "sys_journal_events":  # most invocations have none: a limit says nothing of how many to look at
+            yield from _rows(need, "invocation", _invocations(need, snapshot))
         case "sys_invocation_state":
             yield from _rows(need, "invocation", _invocations(need, snapshot, (Status.INVOKED,)))
         case "sys_journal":
@@ -63,7 +68,8 @@ def _invocations(need: Need, snapshot: Snapshot, among: tuple[Status, ...] = tup
 def _statuses(need: Need) -> set[Status]:
     if "status" in need.wanted:
         return {_OF_STATUS[name] for name in need.wanted["status"] if name in _OF_STATUS}
-    gone = {_OF_STATUS[name] for name in need.unwanted.get("status", ()) if name in _WHOLE_STATUSES}
+    whole = _WHOLE_STATUSES.get(need.table, frozenset())
+    gone = {_OF_STATUS[name] for name in need.unwanted.get("status", ()) if name in whole}
     return set(Status) - gone
 
 
