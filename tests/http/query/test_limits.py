@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,22 @@ async def test_a_process_that_does_not_start(world: Any) -> None:
         with pytest.raises(QueryProcessFailed):
             await queries.run("SELECT 1", "json")
     assert processes(queries) == []
+
+
+async def test_a_process_starts_where_python_leaves_assertions_out() -> None:
+    program = (
+        "from perdure.http.query import messages as m\n"
+        "from perdure.http.query.worker_process import WorkerProcess\n"
+        "worker = WorkerProcess(1 << 30)\n"
+        "worker.start()\n"
+        "print(worker.ask(m.Ask('SELECT 1 AS one', 'json', 9, 9999)).body)\n"
+        "worker.kill()\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-O", "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert b'{"rows":[{"one":1}]}' in said, said.decode()
 
 
 async def test_a_process_is_not_led_astray_by_what_lies_around(

@@ -36,7 +36,8 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the server alone, which then ends this
         )
-        assert isinstance(self._exchange(iter(())), m.Ready)
+        began = self._exchange(iter(()))
+        assert isinstance(began, m.Ready)
 
     def ask(self, asked: m.Ask) -> m.FromWorker:
         """Errors: WorkerGone."""
