@@ -400,7 +400,10 @@ async def test_heads_are_bounded(client: H2Client) -> None:
     client.send_headers(1, "GET", "/" + "x" * 70_000)
     await client.flush()
     assert (await client.response(1))[0] == 414
-    client.send_headers(3, "GET", "/restate/health", *((f"x-{n}", "v" * 8000) for n in range(30)))
+    client.send_headers(3, "GET", "/?" + "x" * 70_000)
+    await client.flush()
+    assert (await client.response(3))[0] == 414
+    client.send_headers(5, "GET", "/restate/health", *((f"x-{n}", "v" * 8000) for n in range(30)))
     await client.flush()
     await client.until_closed()
 
@@ -452,6 +455,22 @@ async def test_an_application_that_fails() -> None:
     await client.until(lambda it: it.of(StreamReset, 5))
     client.close()
     await server.stop(1)
+
+
+async def test_a_head_that_cannot_be_sent_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b":path", b"/")]})
+        await send({"type": "http.response.body"})
+
+    server, client = await serving(app)
+    await client.begin()
+    client.send_headers(1, "GET", "/")
+    await client.flush()
+    await client.until_closed()
+    client.close()
+    await server.stop(1)
+    assert [record.message for record in caplog.records] == ["a reply could not be sent"]
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------------

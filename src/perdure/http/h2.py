@@ -46,7 +46,8 @@ STREAM_WINDOW_BYTES = 256 * KIB
 CONNECTION_WINDOW_BYTES = 4 * MIB
 HEAD_BYTES_MAX = 128 * KIB
 """Half of what HTTP/1.1 may have: to decompress this much takes a tenth of a second."""
-PATH_BYTES_MAX = 65_535
+URL_BYTES_MAX = 65_535
+"""Path and query: as much as HTTP/1.1 may have."""
 UNSENT_BYTES_MAX = 64 * KIB
 """Of a reply that is sent in pieces, what may wait here before the application has to wait."""
 FLUSH_BYTES = 128 * KIB
@@ -220,6 +221,7 @@ class H2Connection(asyncio.Protocol):
             # Reset by the client a moment ago, or headers that HTTP/2 cannot carry; then its compression is out of step.
             _logger.exception("a reply could not be sent")
             self._close()
+            return
         if end:
             self._finished(request)
         self._write()
@@ -322,8 +324,8 @@ class _Request:
 
     async def run(self, app: App) -> None:
         try:
-            if len(self._scope["raw_path"]) > PATH_BYTES_MAX:
-                await self._refuse(414, f"the path and query are longer than {PATH_BYTES_MAX} bytes")
+            if len(self._scope["raw_path"]) + len(self._scope["query_string"]) > URL_BYTES_MAX:
+                await self._refuse(414, f"the path and query are longer than {URL_BYTES_MAX} bytes")
             elif self._scope["method"] == "CONNECT":
                 await self._refuse(400, "there is nothing here to connect to")
             else:
