@@ -10,6 +10,8 @@ import pytest
 from perdure.env.executor import ThreadExecutor
 from perdure.store.store import Store
 
+from .faulty_disk import FaultyDisk
+
 
 @pytest.fixture
 def executor() -> Iterator[ThreadExecutor]:
@@ -28,3 +30,10 @@ def store(path: str, executor: ThreadExecutor) -> Iterator[Store]:
     opened = Store.open(path, 1, executor=executor)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[FaultyDisk]:
+    disk = FaultyDisk(f"faulty-{tmp_path}")
+    yield disk
+    disk.unregister()

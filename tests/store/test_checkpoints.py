@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 
-import apsw
 import pytest
 
 from perdure.env.executor import ThreadExecutor
@@ -16,6 +14,7 @@ from perdure.store.errors import CheckpointFailed, CheckpointUnderWay
 from perdure.store.rows import Status, Timer, TimerKind
 from perdure.store.store import Store
 
+from .faulty_disk import FaultyDisk
 from .rows import NOW_MS, GatedExecutor, add, checkpoint, grow, held, raw_id
 
 
@@ -122,38 +121,8 @@ def test_an_id_used_again_stays_gone_when_its_second_invocation_goes_at_once(sto
 # --- failure ------------------------------------------------------------------------------------------------------------
 
 
-class FullDisk(apsw.VFS):
-    """SQLite's disk, on which nothing can be written while it is full."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.full = False
-        super().__init__(name, "")
-
-    def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> apsw.VFSFile:
-        return FullFile(self, name, flags)
-
-
-class FullFile(apsw.VFSFile):
-    def __init__(self, disk: FullDisk, name: apsw.URIFilename | str | None, flags: list[int]) -> None:
-        self._disk = disk
-        super().__init__("", name, flags)
-
-    def xWrite(self, data: bytes, offset: int) -> None:
-        if self._disk.full:
-            raise apsw.FullError
-        super().xWrite(data, offset)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[FullDisk]:
-    disk = FullDisk(f"full-{tmp_path}")
-    yield disk
-    disk.unregister()
-
-
 def test_a_full_disk_fails_the_checkpoint_and_loses_nothing(
-    path: str, disk: FullDisk, executor: ThreadExecutor
+    path: str, disk: FaultyDisk, executor: ThreadExecutor
 ) -> None:
     store = Store.open(path, 1, executor=executor, vfs=disk.name)
     tables = store.tables[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
+import pytest
+
 from perdure.env.executor import ThreadExecutor
 from perdure.model.ids import hash_key, partition_of
 from perdure.model.journal import Failure
@@ -14,6 +16,7 @@ from perdure.store.rows import Invocation, Promise, Status
 from perdure.store.snapshot import CHUNK_ROWS, Chunk, Snapshot
 from perdure.store.store import SPARE_READERS_MAX, Store
 
+from .faulty_disk import FaultyDisk
 from .rows import add, checkpoint, grow, raw_id
 
 
@@ -185,3 +188,19 @@ def test_a_snapshot_may_outlive_the_store(path: str, executor: ThreadExecutor) -
     store.close()
     assert seqs(snapshot.invocations()) == [1]
     snapshot.close()
+
+
+def test_a_snapshot_that_the_disk_failed_is_closed_and_not_kept(
+    path: str, disk: FaultyDisk, executor: ThreadExecutor
+) -> None:
+    store = Store.open(path, 1, executor=executor, vfs=disk.name)
+    add(store.tables[0], 1)
+    checkpoint(store, 1)
+    snapshot = store.snapshot()
+    disk.unreadable = True
+    with pytest.raises(StoreUnreadable):
+        seqs(snapshot.invocations())
+    disk.unreadable = False
+    snapshot.close()
+    assert store._spare_readers == []
+    store.close()

@@ -155,8 +155,8 @@ class Store:
 
     def _snapshot_done(self, connection: apsw.Connection) -> None:
         keep = not self._closed and self._reader is not self._writer and len(self._spare_readers) < SPARE_READERS_MAX
-        if not keep:
-            connection.close(True)
+        if not keep or not connection.in_transaction:  # SQLite has ended it: the disk failed under a read
+            let_go(connection)
             return
         connection.execute("ROLLBACK")
         self._spare_readers.append(connection)
