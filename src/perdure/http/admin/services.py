@@ -10,6 +10,7 @@ from perdure.http.admin import shapes
 from perdure.http.admin.durations import in_ms
 from perdure.http.admin.replies import AdminRefused, check_ready, decoded_body, json_reply, misshaped
 from perdure.http.admin.service_openapi import service_openapi
+from perdure.http.local_deployment import LOCAL_REVISION
 from perdure.model.service import Policies, ServiceSpec
 from perdure.node.engine import Engine
 from perdure.node.errors import ServiceNotFound
@@ -61,7 +62,7 @@ class ServiceRoutes:
     async def openapi(self, request: Request) -> Response:
         spec = self._spec(request)
         deployment = self._engine.registry.deployment_of(spec.name)
-        revision = shapes.LOCAL_REVISION if deployment is None else deployment.revisions[spec.name]
+        revision = LOCAL_REVISION if deployment is None else deployment.revisions[spec.name]
         return json_reply(service_openapi(spec, revision, self._engine.ingress_url))
 
     async def modify(self, request: Request) -> Response:

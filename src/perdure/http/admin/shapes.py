@@ -1,12 +1,7 @@
-"""The JSON of the admin API, in the shapes that Restate's command line reads (docs/admin.md).
-
-An app that runs in this process is shown as one deployment: its id follows from its identity, so that it stays the same
-for as long as the code does.
-"""
+"""The JSON of the admin API, in the shapes that Restate's command line reads (docs/admin.md)."""
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import urlsplit
@@ -14,8 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from perdure.http.admin.durations import in_words
+from perdure.http.local_deployment import LOCAL_PROTOCOL_VERSIONS, LOCAL_REVISION, LOCAL_URI, local_deployment_id
 from perdure.model import deployment as registered
-from perdure.model.ids import format_ulid
 from perdure.model.retry import RetryChoices, RetryPolicy
 from perdure.model.service import HandlerSpec, PayloadRules, Policies, ServiceSpec
 from perdure.model.target import HandlerKind, ServiceKind
@@ -29,9 +24,6 @@ _HANDLER_TYPES: dict[HandlerKind, Literal["Exclusive", "Shared", "Workflow"] | N
     HandlerKind.SHARED: "Shared",
     HandlerKind.RUN: "Workflow",
 }
-LOCAL_REVISION = 1
-LOCAL_URI = "in-process://local/"
-
 
 _ABSENT_FEATURES = (
     "vqueues",
@@ -166,8 +158,7 @@ class RegisterDeploymentResponse(msgspec.Struct, omit_defaults=True):
 
 
 def local_id(engine: Engine) -> str:
-    identity = "" if engine.app is None else engine.app.identity
-    return format_ulid("dp", hashlib.sha256(identity.encode()).digest()[:16])
+    return local_deployment_id("" if engine.app is None else engine.app.identity)
 
 
 def local_deployment(engine: Engine, since_ms: int) -> Deployment:
@@ -185,14 +176,15 @@ def _local_services(engine: Engine) -> list[ServiceSpec]:
 
 
 def _local_fields(engine: Engine, since_ms: int) -> dict[str, object]:
+    lowest, highest = LOCAL_PROTOCOL_VERSIONS
     return {
         "id": local_id(engine),
         "uri": LOCAL_URI,
         "protocol_type": "BidiStream",
         "http_version": "HTTP/2.0",
         "created_at": _rfc3339(since_ms),
-        "min_protocol_version": 5,
-        "max_protocol_version": 6,
+        "min_protocol_version": lowest,
+        "max_protocol_version": highest,
         "sdk_version": f"perdure/{VERSION}",
     }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from perdure.http.local_deployment import LOCAL_PROTOCOL_VERSIONS, LOCAL_REVISION, LOCAL_URI, local_deployment_id
 from perdure.http.query.messages import DeploymentFacts, Facts, ServiceFacts
-from perdure.http.query.pinning import pinned_deployment
 from perdure.model.target import ServiceKind
 from perdure.model.version import VERSION
 from perdure.node.snapshots import Memory
@@ -13,13 +13,11 @@ _KINDS = {
     ServiceKind.VIRTUAL_OBJECT: "virtual_object",
     ServiceKind.WORKFLOW: "workflow",
 }
-IN_PROCESS = "in-process://local/"
-_PROTOCOL = (5, 6)
 
 
 def facts_of(memory: Memory, since_ms: int) -> Facts:
     """`since_ms`: since when the handlers of this process are served."""
-    here = pinned_deployment(memory.identity, remote=False)
+    here = None if memory.identity is None else local_deployment_id(memory.identity)
     latest = {
         name: (revision, deployment.id)
         for deployment in sorted(memory.deployments, key=lambda each: each.created_at_ms)
@@ -30,7 +28,7 @@ def facts_of(memory: Memory, since_ms: int) -> Facts:
     for spec in memory.services:
         if spec.name in memory.local and here is not None:
             local.append(spec.name)
-            revision, where = 1, here
+            revision, where = LOCAL_REVISION, here
         else:
             revision, where = latest[spec.name]
         services.append(ServiceFacts(spec.name, revision, spec.public, _KINDS[spec.kind], where))
@@ -48,7 +46,8 @@ def facts_of(memory: Memory, since_ms: int) -> Facts:
         for each in memory.deployments
     ]
     if here is not None:
+        server = f"perdure/{VERSION}"
         deployments.insert(
-            0, DeploymentFacts(here, "http", IN_PROCESS, since_ms, *_PROTOCOL, sorted(local), f"perdure/{VERSION}")
+            0, DeploymentFacts(here, "http", LOCAL_URI, since_ms, *LOCAL_PROTOCOL_VERSIONS, sorted(local), server)
         )
     return Facts(memory.now_ms, memory.attempts, services, deployments)

@@ -9,8 +9,8 @@ from typing import TypeAlias, cast
 
 import pyarrow as pa
 
+from perdure.http.local_deployment import pinned_deployment
 from perdure.http.query.messages import Need, Rows
-from perdure.http.query.pinning import pinned_deployment
 from perdure.http.query.worker.building import Columns, Known, Table
 from perdure.http.query.worker.codes import code_text
 from perdure.model.ids import CANCEL_SIGNAL, format_invocation_id, partition_key
