@@ -36,19 +36,6 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=j.Command)
 
 CAPABILITIES = frozenset(Capability)
-_COMPLETED_BY_APPLY = (
-    j.Call,
-    j.OneWayCall,
-    j.Sleep,
-    j.AttachInvocation,
-    j.GetInvocationOutput,
-    j.GetLazyState,
-    j.GetLazyStateKeys,
-    j.GetPromise,
-    j.PeekPromise,
-    j.CompletePromise,
-)
-"""Commands whose answer comes from the state machine: somebody waits for them to be durable."""
 
 
 class LocalAttempt:
@@ -168,7 +155,7 @@ class LocalAttempt:
         if kind is j.Sleep:
             sleep = cast(j.Sleep, command)
             self.sleeps[sleep.completion_id] = sleep.wake_at_ms
-        if kind in _COMPLETED_BY_APPLY:
+        if kind in j.ANSWERED_BY_ENGINE:
             self._hasty = True
         self._journal_length += 1
         self._out.append(command)

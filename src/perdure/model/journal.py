@@ -298,6 +298,19 @@ Command: TypeAlias = (
     | GetInvocationOutput
     | CompleteAwakeable
 )
+ANSWERED_BY_ENGINE = (
+    Call,
+    OneWayCall,
+    Sleep,
+    AttachInvocation,
+    GetInvocationOutput,
+    GetLazyState,
+    GetLazyStateKeys,
+    GetPromise,
+    PeekPromise,
+    CompletePromise,
+)
+"""Commands that the engine completes, once they are durable; the result of a `Run` comes from the handler's own step."""
 Notification: TypeAlias = Completion | Signal
 Entry: TypeAlias = Command | Notification
 

@@ -207,8 +207,8 @@ def _write_call(command: j.Call, version: int) -> m.Call:
         command.scope,
         command.limit_key,
         command.invocation_id_completion_id,
-        command.completion_id,
         command.name,
+        command.completion_id,
     )
 
 
@@ -218,7 +218,6 @@ def _write_one_way_call(command: j.OneWayCall, version: int) -> m.OneWayCall:
         target.service,
         target.handler,
         command.body,
-        command.invoke_at_ms,
         to_pairs(command.headers),
         target.key or "",
         command.idempotency_key,
@@ -226,6 +225,7 @@ def _write_one_way_call(command: j.OneWayCall, version: int) -> m.OneWayCall:
         command.limit_key,
         command.invocation_id_completion_id,
         command.name,
+        command.invoke_at_ms,
     )
 
 

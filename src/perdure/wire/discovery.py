@@ -17,10 +17,9 @@ from perdure.model.errors import PerdureError
 from perdure.model.retry import RetryChoices
 from perdure.model.service import HandlerSpec, PayloadRules, Policies, ServiceSpec
 from perdure.model.target import HandlerKind, ServiceKind
+from perdure.wire.messages import VERSION_MAX, VERSION_MIN
 
 MEDIA_TYPES = tuple(f"application/vnd.restate.endpointmanifest.v{version}+json" for version in (1, 2, 3, 4))
-PROTOCOL_VERSION_MIN = 5
-PROTOCOL_VERSION_MAX = 7
 
 ProtocolMode: TypeAlias = Literal["BIDI_STREAM", "REQUEST_RESPONSE"]
 
@@ -45,7 +44,7 @@ class NoCommonVersion(PerdureError):
     def __init__(self, lowest: int, highest: int) -> None:
         super().__init__(
             f"the deployment speaks versions {lowest} to {highest} of the service protocol, "
-            f"this server {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION_MAX}.",
+            f"this server {VERSION_MIN} to {VERSION_MAX}.",
             "Upgrade the older of the two: the SDK, or this server.",
         )
 
@@ -84,7 +83,7 @@ def read_manifest(content_type: str, body: bytes) -> Manifest:
         raise BadManifest("protocolMode is missing")
     if lowest > highest:
         raise BadManifest(f"minProtocolVersion {lowest} is greater than maxProtocolVersion {highest}")
-    if highest < PROTOCOL_VERSION_MIN or lowest > PROTOCOL_VERSION_MAX:
+    if highest < VERSION_MIN or lowest > VERSION_MAX:
         raise NoCommonVersion(lowest, highest)
     _check_unique("service", (service.name for service in endpoint.services))
     return Manifest(

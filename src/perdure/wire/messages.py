@@ -303,6 +303,21 @@ class Sleep(msgspec.Struct, gc=False):
     name: str = ""
 
 
+class _Request(msgspec.Struct, gc=False):
+    """What Call and OneWayCall have in common, under different numbers."""
+
+    service_name: str = ""
+    handler_name: str = ""
+    parameter: bytes = b""
+    headers: list[Pair] = []
+    key: str = ""
+    idempotency_key: str | None = None
+    scope: str | None = None
+    limit_key: str | None = None
+    invocation_id_notification_idx: int = 0
+    name: str = ""
+
+
 @message(
     string(1, "service_name"),
     string(2, "handler_name"),
@@ -316,18 +331,8 @@ class Sleep(msgspec.Struct, gc=False):
     uint32(11, "result_completion_id"),
     string(12, "name"),
 )
-class Call(msgspec.Struct, gc=False):
-    service_name: str = ""
-    handler_name: str = ""
-    parameter: bytes = b""
-    headers: list[Pair] = []
-    key: str = ""
-    idempotency_key: str | None = None
-    scope: str | None = None
-    limit_key: str | None = None
-    invocation_id_notification_idx: int = 0
+class Call(_Request, gc=False):
     result_completion_id: int = 0
-    name: str = ""
 
 
 @message(
@@ -343,18 +348,9 @@ class Call(msgspec.Struct, gc=False):
     uint32(10, "invocation_id_notification_idx"),
     string(12, "name"),
 )
-class OneWayCall(msgspec.Struct, gc=False):
-    service_name: str = ""
-    handler_name: str = ""
-    parameter: bytes = b""
+class OneWayCall(_Request, gc=False):
     invoke_time: int = 0
-    headers: list[Pair] = []
-    key: str = ""
-    idempotency_key: str | None = None
-    scope: str | None = None
-    limit_key: str | None = None
-    invocation_id_notification_idx: int = 0
-    name: str = ""
+    """Unix time in milliseconds; 0: at once."""
 
 
 @message(

@@ -9,9 +9,6 @@ from perdure.wire.framing import encode_frame
 from perdure.wire.protobuf import encode
 from perdure.wire.results import to_failure
 
-NOTIFICATIONS = range(0x8000, 0xFC00)
-"""Types of messages that are notifications."""
-
 _MAY_BE_VOID = frozenset(
     {
         j.CompletionCode.LAZY_STATE,

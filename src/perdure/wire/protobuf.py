@@ -61,8 +61,8 @@ def string(
     return Field(number, name, Kind.STRING, optional or oneof is not None, repeated, oneof=oneof)
 
 
-def raw(number: int, name: str, *, optional: bool = False, repeated: bool = False, oneof: str | None = None) -> Field:
-    return Field(number, name, Kind.BYTES, optional or oneof is not None, repeated, oneof=oneof)
+def raw(number: int, name: str, *, repeated: bool = False, oneof: str | None = None) -> Field:
+    return Field(number, name, Kind.BYTES, oneof is not None, repeated, oneof=oneof)
 
 
 def nested(

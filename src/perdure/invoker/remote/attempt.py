@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from perdure.invoker import replay
 from perdure.invoker.admission import TOO_LONG, CommandRefused, admit
 from perdure.invoker.proposals import Proposals
 from perdure.invoker.remote.inbound import End, Ended, Inbound, Suspending
@@ -54,7 +55,6 @@ _CATCH_UP_S = 0.005
 """How often a deployment that is not read is looked after."""
 _FAREWELL_S = 5.0
 """How long a deployment may take to end its response after it said its last."""
-_JOURNAL_MISMATCH = 570
 _GIVES_UP = "the deployment did not answer within the abort timeout ({} s) after it was asked to let go."
 
 
@@ -215,7 +215,7 @@ class RemoteAttempt:
     def _begin(self) -> None:
         host, row, spec, version = self._host, self._row, self._spec, self._version
         journal = host.journal(self._partition, row.seq).entries
-        state: Mapping[str, bytes] = {}
+        state: Mapping[str, bytes] | None = None
         if row.handler_kind is not HandlerKind.PLAIN and not spec.lazy_state:
             state = host.state(self._partition, row.target.service, row.target.key or "")
         self._inbound = Inbound(version, journal, self._admit)
@@ -223,7 +223,7 @@ class RemoteAttempt:
         self._told = sum(isinstance(entry, j.Completion | j.Signal) for entry in journal)
         exchange = self._transport.open(self._deployment, request_path(row), request_headers(row, version), self)
         self._exchange = exchange
-        for frame in opening(spec, row, journal, state, version, host.now_ms()):
+        for frame in opening(row, journal, state, version, host.now_ms()):
             exchange.send(frame)
         self._last_s = host.loop.time()
         if not self._deployment.bidirectional or not spec.inactivity_timeout_ms:
@@ -385,7 +385,7 @@ class RemoteAttempt:
             said.code,
             said.message,
             said.stacktrace,
-            "RT0016" if said.code == _JOURNAL_MISMATCH else "RT0007",
+            replay.DOC_CODE if said.code == replay.MISMATCH else "RT0007",
             said.related_command_index,
             said.related_command_name or None,
             None if related is None else name_of_type(related),

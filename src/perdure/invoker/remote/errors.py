@@ -6,6 +6,9 @@ from typing import ClassVar
 
 from perdure.model.errors import PerdureError
 
+RETRIED = "The attempt is tried again under its retry policy."
+"""The next step of an error that the author can do nothing about."""
+
 
 class TransportFailed(PerdureError):
     doc_code: ClassVar[str] = "RT0010"
@@ -37,6 +40,9 @@ class TransportClosed(TransportFailed):
     """The node stops."""
 
     code = "PD0605"
+
+    def __init__(self) -> None:
+        super().__init__("the node stops.", "The attempt goes on when it runs again.")
 
 
 class UnfitRequest(TransportFailed):

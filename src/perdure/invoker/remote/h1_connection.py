@@ -12,13 +12,12 @@ from typing import cast
 import httptools
 
 from perdure.invoker.remote.connection import RESPONSE_HEAD_BYTES_MAX, Bounds, Connection, Owner
-from perdure.invoker.remote.errors import ConnectionBroken, NotTheProtocol, TransportClosed, TransportFailed
+from perdure.invoker.remote.errors import RETRIED, ConnectionBroken, NotTheProtocol, TransportClosed, TransportFailed
 from perdure.invoker.remote.head import RequestHead
 from perdure.invoker.remote.open_exchange import OpenExchange
 
 CHUNK_BYTES = 64 * 1024
 _LAST_CHUNK = b"0\r\n\r\n"
-_RETRIED = "The attempt is tried again under its retry policy."
 
 
 class H1Connection(asyncio.Protocol):
@@ -65,7 +64,7 @@ class H1Connection(asyncio.Protocol):
         self.flush()
 
     def close(self) -> None:
-        self._break(TransportClosed("the node stops.", "The attempt goes on when it runs again."))
+        self._break(TransportClosed())
 
     # --- the carrier of its exchange --------------------------------------------------------------------------------------
 
@@ -132,7 +131,7 @@ class H1Connection(asyncio.Protocol):
         if exc is None and self._head_complete and self._until_eof and self._exchange is not None:
             self._finish(reusable=False)
         why = f": {exc}" if exc else ""
-        error = ConnectionBroken(f"the deployment closed the connection{why}.", _RETRIED)
+        error = ConnectionBroken(f"the deployment closed the connection{why}.", RETRIED)
         if self._used_before and not self._answering and self._exchange is not None:
             # It was about to be closed while it was idle: that and the request have crossed.
             exchange, self._exchange = self._exchange, None

@@ -27,6 +27,7 @@ from hyperframe.frame import SettingsFrame
 
 from perdure.invoker.remote.connection import Bounds, Connection, Owner
 from perdure.invoker.remote.errors import (
+    RETRIED,
     ConnectionBroken,
     NotTheProtocol,
     TransportClosed,
@@ -45,7 +46,6 @@ FAREWELL_S = 5.0
 _DEFAULT_WINDOW = 65_535
 _TYPE_AT = 3
 """Of a frame, where its type stands."""
-_RETRIED = "The attempt is tried again under its retry policy."
 
 
 class H2Connection(asyncio.Protocol):
@@ -119,7 +119,7 @@ class H2Connection(asyncio.Protocol):
         self._write()
 
     def close(self) -> None:
-        self._break(TransportClosed("the node stops.", "The attempt goes on when it runs again."))
+        self._break(TransportClosed())
 
     # --- for its streams --------------------------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class H2Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         why = f": {exc}" if exc else ""
-        error = ConnectionBroken(f"the deployment closed the connection{why}.", _RETRIED)
+        error = ConnectionBroken(f"the deployment closed the connection{why}.", RETRIED)
         self._withdraw_crossed(error.what)
         self._break(error)
         if self._abort is not None:
@@ -263,7 +263,7 @@ class H2Connection(asyncio.Protocol):
         if code == ErrorCodes.REFUSED_STREAM:
             self._withdraw(exchange, "the deployment refused the stream.")
         else:
-            exchange.fail(ConnectionBroken(f"the deployment reset the stream ({code_name(code)}).", _RETRIED))
+            exchange.fail(ConnectionBroken(f"the deployment reset the stream ({code_name(code)}).", RETRIED))
 
     def _on_goaway(self, last_stream_id: int, code: int | None) -> None:
         self._draining = True
@@ -328,7 +328,7 @@ class H2Connection(asyncio.Protocol):
         if data:
             self._transport.write(data)
             if self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
-                self._break(ConnectionBroken("the deployment sends, but does not read.", _RETRIED), unread=True)
+                self._break(ConnectionBroken("the deployment sends, but does not read.", RETRIED), unread=True)
 
     def _flush_all(self) -> None:
         for stream in self._streams.values():
@@ -394,7 +394,7 @@ class H2Connection(asyncio.Protocol):
 
     def _no_answer(self) -> None:
         waited = f"{self._bounds.ping_timeout_s:g} s"
-        self._break(ConnectionBroken(f"the deployment did not answer a ping for {waited}.", _RETRIED), unread=True)
+        self._break(ConnectionBroken(f"the deployment did not answer a ping for {waited}.", RETRIED), unread=True)
 
     def _break(self, error: TransportFailed, *, unread: bool = False) -> None:
         """The end of the connection: everything on it ends. `unread`: the peer would not see a farewell."""

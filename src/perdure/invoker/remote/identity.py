@@ -25,7 +25,6 @@ KEY_FILE_BYTES_MAX = 64 * 1024
 EXPIRATION_S = 60
 """A signature counts from so long before it was made until so long after: clocks differ."""
 
-
 _logger = logging.getLogger("perdure.invoker.remote")
 
 

@@ -36,20 +36,6 @@ class Suspending(msgspec.Struct, frozen=True):
 End: TypeAlias = Ended | Suspending | m.Error
 """How the deployment says that the attempt is over."""
 
-_ANSWERED = (
-    j.Call,
-    j.OneWayCall,
-    j.Sleep,
-    j.AttachInvocation,
-    j.GetInvocationOutput,
-    j.GetLazyState,
-    j.GetLazyStateKeys,
-    j.GetPromise,
-    j.PeekPromise,
-    j.CompletePromise,
-)
-"""Commands whose answer comes from the state machine: the deployment may wait for it."""
-
 
 class Inbound:
     """`admit` checks a command before it counts; it raises what it has against it."""
@@ -127,7 +113,7 @@ class Inbound:
             self._output = command
             return
         self.entries.append(command)
-        if isinstance(command, _ANSWERED):
+        if isinstance(command, j.ANSWERED_BY_ENGINE):
             self.urgent = True
 
     def _nothing_after_output(self, frame: Frame) -> None:
@@ -135,7 +121,7 @@ class Inbound:
             raise ProtocolViolation(f"a message of type 0x{frame.type:04X} came after the output.")
 
     def _take_ids(self, command: j.Command) -> None:
-        taken: tuple[int, ...] = ()
+        taken: tuple[int, ...]
         if isinstance(command, j.Call):
             taken = (command.invocation_id_completion_id, command.completion_id)
         elif isinstance(command, j.OneWayCall):

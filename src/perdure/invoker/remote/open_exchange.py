@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from perdure.invoker.remote.errors import ConnectionBroken, TransportFailed
+from perdure.invoker.remote.errors import RETRIED, ConnectionBroken, TransportFailed
 from perdure.invoker.remote.exchange import Listener
 from perdure.invoker.remote.head import RequestHead
 
@@ -20,7 +20,7 @@ STARTS_MAX = 4
 KEPT_BYTES_MAX = 1024 * 1024
 """Of a request that nobody has answered yet, what is kept to be sent again on another connection."""
 
-_log = logging.getLogger("perdure.invoker.remote")
+_logger = logging.getLogger("perdure.invoker.remote")
 
 
 class Carrier(Protocol):
@@ -164,7 +164,7 @@ class OpenExchange:
         if self._over:
             return False
         if self._kept is None or self.starts >= STARTS_MAX:
-            self.fail(ConnectionBroken(reason, "The attempt is tried again under its retry policy."))
+            self.fail(ConnectionBroken(reason, RETRIED))
             return False
         self._outgoing.extendleft(reversed(self._kept))
         self._outgoing_bytes += self._kept_bytes
@@ -211,7 +211,7 @@ class OpenExchange:
             callback()
         except Exception:
             # The connection carries the exchanges of others too: they must not suffer from one listener.
-            _log.exception("a listener failed; its exchange with %s is aborted", self.head.origin)
+            _logger.exception("a listener failed; its exchange with %s is aborted", self.head.origin)
             self.abort()
 
     def _close(self) -> None:

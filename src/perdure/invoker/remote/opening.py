@@ -9,7 +9,6 @@ from urllib.parse import quote
 from perdure.model import journal as j
 from perdure.model.ids import format_invocation_id
 from perdure.model.limits import MIB
-from perdure.model.target import HandlerKind
 from perdure.wire import messages as m
 from perdure.wire.commands import encode_command
 from perdure.wire.framing import encode_frame
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from perdure.model.deployment import Deployment
-    from perdure.model.service import HandlerSpec
     from perdure.store.rows import Invocation
 
 EAGER_STATE_BYTES_MAX = 32 * MIB
@@ -60,18 +58,17 @@ def request_headers(row: Invocation, version: int) -> dict[str, str]:
 
 
 def opening(
-    spec: HandlerSpec,
     row: Invocation,
     journal: Sequence[j.Entry],
-    state: Mapping[str, bytes],
+    state: Mapping[str, bytes] | None,
     version: int,
     now_ms: int,
 ) -> Iterator[bytes]:
     """The frames of Start and of the entries that are known.
 
-    Units: `now_ms` is Unix time. `state` is all of the key's; what of it goes along is decided here.
+    Units: `now_ms` is Unix time. `state` is all of the key's, of which goes along what fits; None: none goes along.
     """
-    state_map, complete = _eager_state(spec, row, state)
+    state_map, complete = _eager_state(state)
     start = m.Start(
         id=row.id,
         debug_id=format_invocation_id(row.id),
@@ -94,9 +91,9 @@ def opening(
             yield encode_command(entry, version)
 
 
-def _eager_state(spec: HandlerSpec, row: Invocation, state: Mapping[str, bytes]) -> tuple[list[m.StateEntry], bool]:
+def _eager_state(state: Mapping[str, bytes] | None) -> tuple[list[m.StateEntry], bool]:
     """What fits of the state, and whether that is all of it."""
-    if row.handler_kind is HandlerKind.PLAIN or spec.lazy_state:
+    if state is None:
         return [], False
     entries: list[m.StateEntry] = []
     room = EAGER_STATE_BYTES_MAX

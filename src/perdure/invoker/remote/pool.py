@@ -61,7 +61,7 @@ class Pool:
         self._closed = True
         for task in self._making:
             task.cancel()
-        self._fail_waiting(_stopped())
+        self._fail_waiting(TransportClosed())
         connections = list(self._connections)
         for connection in connections:
             connection.close()
@@ -77,7 +77,7 @@ class Pool:
 
     def start_again(self, exchange: OpenExchange) -> None:
         if self._closed:
-            exchange.fail(_stopped())
+            exchange.fail(TransportClosed())
             return
         self._waiting.appendleft(exchange)
         self._loop.call_soon(self._dispatch)
@@ -196,7 +196,3 @@ class _ByAlpn(asyncio.Protocol):
         self.connection = make(self._pool, self._bounds, self._loop)
         transport.set_protocol(self.connection)
         self.connection.connection_made(transport)
-
-
-def _stopped() -> TransportClosed:
-    return TransportClosed("the node stops.", "The attempt goes on when it runs again.")

@@ -117,7 +117,7 @@ class Transport:
 
     def _start_now(self, exchange: OpenExchange, key: tuple[Origin, Protocols]) -> None:
         if self._closed:
-            exchange.fail(TransportClosed("the node stops.", "The attempt goes on when it runs again."))
+            exchange.fail(TransportClosed())
             return
         pool = self._pools.get(key)
         if pool is None:
