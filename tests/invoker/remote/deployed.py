@@ -82,6 +82,12 @@ class Deployed:
         path = self.directory / "effects"
         return path.read_text().splitlines() if path.exists() else []
 
+    async def written(self, name: str) -> str:
+        """What a worker has put into this file, once it has."""
+        path = self.directory / name
+        await self.until(lambda: path.exists() and path.stat().st_size)
+        return path.read_text()
+
     # --- invocations ------------------------------------------------------------------------------------------------------
 
     async def call(self, handler: str, argument: object = None, *, key: str | None = None) -> Any:

@@ -68,8 +68,7 @@ async def test_a_workflow(there: Deployed) -> None:
 
 async def test_an_awakeable(there: Deployed) -> None:
     invocation_id = await there.send("Greeter/awaits", "ticket")
-    await there.until(lambda: (there.directory / "ticket").exists())
-    asked, signal = parse_awakeable_id((there.directory / "ticket").read_text())
+    asked, signal = parse_awakeable_id(await there.written("ticket"))
     assert asked == invocation_id
     await there.engine.signal(asked, signal, b'"yes"')
     assert await there.attach(invocation_id) == "yes"
