@@ -77,7 +77,7 @@ class CrashNode(InMemoryNode):
         self.real_loop = asyncio.get_running_loop()
         await self._begin_life()
 
-    def make_engine(self, **_unused: Any) -> Engine:
+    def make_engine(self) -> Engine:
         app = self._watched(self.driven_app())
         return CrashEngine(
             self.disk, self._settings, app, clock=self.clock, random=self._random, executor=JoinedExecutor()

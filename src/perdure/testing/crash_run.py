@@ -177,8 +177,6 @@ class Run(Steps):
     def body_of(self, call: StepCall, function: Callable[..., Any], *, plain: bool) -> Callable[..., Any]:
         watch = StepWatch(self, call, sum(self._executed.values()))
         self._executed[call.name] += 1
-        if self._sights is not None:
-            self._sights.step_lines.setdefault(call.name, call.line)
         if plain:
             return watch.plain(function)
         return watch.asynchronous(function)

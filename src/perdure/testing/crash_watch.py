@@ -55,7 +55,6 @@ class Sights:
     batch_starts: set[int] = field(default_factory=set)
     effects: list[Effect] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
-    step_lines: dict[str, str] = field(default_factory=dict)
 
 
 class CrashHere(BaseException):

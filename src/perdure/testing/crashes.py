@@ -18,6 +18,7 @@ from typing import Any
 
 from perdure.model.target import ServiceKind
 from perdure.sdk.app import App
+from perdure.sdk.errors import TerminalError
 from perdure.sdk.handler import HANDLER_ATTRIBUTE, handler_of
 from perdure.sdk.service import Registry
 from perdure.testing.crash_log import AtRecord
@@ -78,13 +79,7 @@ class Exploration:
         self._may_repeat = may_repeat
         self._allow_native = allow_native
         self._points_max = points_max
-        named = (
-            {}
-            if effects is None
-            else dict(effects)
-            if isinstance(effects, Mapping) and _names(effects)
-            else {"": effects}
-        )
+        named = _named(effects)
         self._user = UserState(_functions(self._app, actions), named)
         self._fresh = self._user.saved()
         self._forgets = self._user.saved(memory_only=True) if named else None
@@ -99,7 +94,7 @@ class Exploration:
                     "stuck", first.stuck[0][2], f"{first.stuck[0][0]} does not end: {first.stuck[0][1]}", "no crash"
                 )
             ]
-        if first.error is not None and not _is_terminal(first.error):
+        if first.error is not None and not isinstance(first.error, TerminalError):
             raise first.error
         findings = self._in_sight(sights)
         expected = shared(first, await self._run())
@@ -303,6 +298,15 @@ def _functions(app: App, actions: Sequence[Scenario]) -> list[Callable[..., Any]
     return [*handlers, *actions]
 
 
+def _named(effects: Any) -> dict[str, Any]:
+    """`effects` as a dict by name; one that is given alone has none."""
+    if effects is None:
+        return {}
+    if isinstance(effects, Mapping) and _names(effects):
+        return dict(effects)
+    return {"": effects}
+
+
 def _names(effects: Mapping[Any, Any]) -> bool:
     """A dict of effects by name, and not one effect that is a dict."""
     return (
@@ -310,12 +314,6 @@ def _names(effects: Mapping[Any, Any]) -> bool:
         and all(isinstance(name, str) for name in effects)
         and all(callable(value) or not isinstance(value, str | int | float | bool | None) for value in effects.values())
     )
-
-
-def _is_terminal(error: BaseException) -> bool:
-    from perdure.sdk.errors import TerminalError
-
-    return isinstance(error, TerminalError)
 
 
 def _name(action: Any) -> str:

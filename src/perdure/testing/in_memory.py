@@ -21,9 +21,7 @@ from perdure.client.operator import Operator
 from perdure.client.transport import Existing, Invoke, Transport
 from perdure.embedded import InProcess, Node, NodeClient
 from perdure.embedded_operations import InProcessOperator
-from perdure.env.clock import Clock
-from perdure.env.executor import Executor, ThreadExecutor
-from perdure.env.random import Random
+from perdure.env.executor import ThreadExecutor
 from perdure.model.driver import App as DrivenApp
 from perdure.node.engine import Engine
 from perdure.node.settings import EngineSettings
@@ -103,10 +101,9 @@ class InMemoryNode(Node):
         """Nothing outlives the test: steps that still run are not waited for."""
         await super().stop(grace_s=grace_s)
 
-    def make_engine(self, *, random: Random | None = None, executor: Executor | None = None) -> Engine:
-        clock: Clock = self.clock
-        threads = executor or StepThreads(self._settings.step_threads, self._settings.step_processes)
-        return ClockedEngine(self._settings, self.driven_app(), clock=clock, random=random, executor=threads)
+    def make_engine(self) -> Engine:
+        threads = StepThreads(self._settings.step_threads, self._settings.step_processes)
+        return ClockedEngine(self._settings, self.driven_app(), clock=self.clock, executor=threads)
 
     def driven_app(self) -> DrivenApp:
         """The app as the engine gets it."""

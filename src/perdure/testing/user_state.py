@@ -75,15 +75,6 @@ class UserState:
         for function in functions:
             self._explore(function)
 
-    @property
-    def names_effects(self) -> bool:
-        """True: all else is memory."""
-        return bool(self._effects)
-
-    def add(self, function: Callable[..., Any]) -> None:
-        """A function that turned up later, such as a step's."""
-        self._explore(function)
-
     def picture(self, *, asking: bool = True, memory: bool = True) -> dict[str, Any]:
         """What everything is now, by name; two of them can be compared.
 

@@ -23,10 +23,8 @@ from perdure.sdk.workflow import Workflow
 from perdure.testing.sim.programs import Operation, Program, big
 from perdure.testing.sim.world import World
 
-COMPATIBLE = (1, 2)
-"""Versions of the code that differ in nothing but their identity."""
 INCOMPATIBLE = 3
-"""Swaps the two steps of `swap`: what has begun under another version must not go on under it."""
+"""The version that swaps the two steps of `swap`: what has begun under another must not go on under it."""
 
 
 def make_app(world: World, version: int) -> App:
@@ -52,6 +50,7 @@ class Services:
 
     def _add_runs(self) -> None:
         interpreter = Interpreter(self)
+        # The code of a handler is part of an app's identity: the number in it is all in which versions 1 and 2 differ.
         if self.version == 1:
 
             async def run(ctx: Context, program: dict[str, Any]) -> Any:

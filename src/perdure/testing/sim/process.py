@@ -198,7 +198,7 @@ class Process:
         """Let everything come to its end; what is paused is resumed once."""
         simulation = self._simulation
         await self._resume_paused(engine)
-        rounds, seen_lsn, quiet_s, step_s = 0, 0, 0.0, 0.05
+        resumed_again, seen_lsn, quiet_s, step_s = False, 0, 0.0, 0.05
         while not failed.done():
             left = _unfinished(engine)
             if not left:
@@ -209,10 +209,10 @@ class Process:
             if quiet_s > _QUIET_S:
                 if simulation.scenario.incompatible_upgrade:
                     return  # what is left began under the other version
-                if rounds:
+                if resumed_again:
                     simulation.world.broken("ends", f"{len(left)} invocations do not come to their end: {left}")
                     return
-                rounds, quiet_s = 1, 0.0
+                resumed_again, quiet_s = True, 0.0
                 await self._resume_paused(engine)
             await asyncio.sleep(step_s)
             step_s = min(2 * step_s, 10.0)
