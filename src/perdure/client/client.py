@@ -54,12 +54,8 @@ class Client(Operations, RestateClient):
 
     def __init__(self, transport: Transport, operator: Operator, codec: Codec | None = None) -> None:
         self._transport = transport
-        self._operated = operator
+        self._operator = operator
         self._codec = codec
-
-    @property
-    def _operator(self) -> Operator:
-        return self._operated
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,7 +68,7 @@ class Client(Operations, RestateClient):
     async def close(self) -> None:
         """Close the connections. Invocations go on."""
         await self._transport.close()
-        await self._operated.close()
+        await self._operator.close()
 
     def scope(self, scope: str) -> RestateScopedClient:
         raise _no_scopes()

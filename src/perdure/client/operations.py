@@ -5,7 +5,6 @@ The same is in the admin API and on the command line (docs/operations.md). How i
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Iterable, Mapping
 
 from perdure.client.client_types import RestateClientSendHandle
@@ -14,13 +13,11 @@ from perdure.model.ids import parse_invocation_id
 from perdure.model.journal import Result
 
 
-class Operations(abc.ABC):
+class Operations:
     """Errors of every method: `Refused`, with an HTTP-like code, when it does not fit; `BadId` for text that is no id; over
     HTTP also `Unreachable`, `ConnectionLost` and `CallTimeout`. None is sent a second time by itself."""
 
-    @property
-    @abc.abstractmethod
-    def _operator(self) -> Operator: ...
+    _operator: Operator
 
     async def cancel(self, invocation: str | RestateClientSendHandle) -> None:
         """Ask an invocation to end. Errors: Refused, 404 when it is unknown, 409 when it has ended."""
