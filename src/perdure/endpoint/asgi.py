@@ -7,7 +7,6 @@ checked by the app's identity keys, if it has any.
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any
 
 from perdure.endpoint.aws_lambda import is_running_on_lambda, zstd_available
@@ -21,7 +20,6 @@ from perdure.model.version import VERSION
 from perdure.sdk.app import App
 from perdure.sdk.errors import CapabilityError, RegistrationError
 
-_log = logging.getLogger("perdure.endpoint")
 _SERVER = (b"x-restate-server", f"perdure/{VERSION}".encode())
 _MODES: dict[str, ProtocolMode] = {"bidi": "BIDI_STREAM", "request_response": "REQUEST_RESPONSE"}
 

@@ -25,12 +25,14 @@ class Ended:
 
     __slots__ = ("error", "handle", "result", "step", "took_ms")
 
-    def __init__(self, handle: int, step: Step, result: bytes | Failure | None, error: BaseException | None) -> None:
+    def __init__(
+        self, handle: int, step: Step, result: bytes | Failure | None, error: BaseException | None, took_ms: int
+    ) -> None:
         self.handle = handle
         self.step = step
         self.result = result
         self.error = error
-        self.took_ms = 0
+        self.took_ms = took_ms
 
 
 class Steps:
@@ -96,9 +98,8 @@ class Steps:
 
     def _end(self, handle: int, step: Step, result: bytes | Failure | None, error: BaseException | None) -> None:
         self.running.pop(handle, None)
-        ended = Ended(handle, step, result, error)
-        ended.took_ms = int((time.monotonic() - self._started.pop(handle)) * 1000)
-        self._ended(ended)
+        took_ms = int((time.monotonic() - self._started.pop(handle)) * 1000)
+        self._ended(Ended(handle, step, result, error, took_ms))
 
 
 def _drop(ended: Ended) -> None:
