@@ -41,7 +41,7 @@ async def test_it_names_the_frame_once_each_time() -> None:
         assert re.fullmatch(rf"{re.escape(__file__)}:\d+, in block", frame), "not the wait inside threading"
         assert "test_it_names_the_frame_once_each_time" in stack
         reports.came.clear()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)  # a turn of the loop is the sign of life that it asked for
         block(reports.came)
         assert len(reports.seen) == 2
     finally:

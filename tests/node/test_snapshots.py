@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 import perdure
 from perdure.node.engine import Engine
 from perdure.node.errors import NodeStopped
+from perdure.node.snapshots import Memory
 from perdure.store.codec import decode_invocation
 from perdure.store.rows import Invocation, Status
 from perdure.store.snapshot import Snapshot
@@ -19,7 +19,6 @@ from .rig import call, make_engine, running, send, until, until_status
 from .virtual import InlineExecutor, in_virtual_time
 
 bell = perdure.Service("Bell")
-told: list[str] = []
 
 
 @bell.handler()
@@ -28,16 +27,25 @@ async def ring(ctx: perdure.Context) -> str:
 
 
 @bell.handler()
-async def nap(ctx: perdure.Context) -> None:
-    await ctx.sleep(timedelta(hours=1))
-
-
-@bell.handler()
 async def say(ctx: perdure.Context, what: str) -> str:
     return what
 
 
 SERVICES = [bell]
+
+
+async def asked_while_the_tables_are_held(
+    data: Path,
+) -> tuple[Engine, InlineExecutor, asyncio.Future[tuple[Snapshot, Memory]]]:
+    """An engine with one invocation that was asked for a snapshot, which waits for `let_go("store")`."""
+    threads = InlineExecutor()
+    engine = make_engine(SERVICES, data, executor=threads)
+    await engine.start()
+    await call(engine, "Bell/say", "a")
+    threads.hold("store")
+    asking = asyncio.ensure_future(engine.snapshot())
+    await until(lambda: bool(threads.held["store"]))
+    return engine, threads, asking
 
 
 def rows(snapshot: Snapshot) -> dict[int, Invocation]:
@@ -103,13 +111,7 @@ async def test_memory_is_that_of_the_same_lsn_though_it_moves_on_before_the_tabl
 
 @in_virtual_time
 async def test_who_asks_while_a_checkpoint_is_written_gets_the_next_one(tmp_path: Path) -> None:
-    threads = InlineExecutor()
-    engine = make_engine(SERVICES, tmp_path / "data", executor=threads)
-    await engine.start()
-    await call(engine, "Bell/say", "a")
-    threads.hold("store")
-    first = asyncio.ensure_future(engine.snapshot())
-    await until(lambda: bool(threads.held["store"]))
+    engine, threads, first = await asked_while_the_tables_are_held(tmp_path / "data")
     await call(engine, "Bell/say", "b")
     second = asyncio.ensure_future(engine.snapshot())
     threads.let_go("store")
@@ -122,13 +124,7 @@ async def test_who_asks_while_a_checkpoint_is_written_gets_the_next_one(tmp_path
 
 @in_virtual_time
 async def test_who_waits_for_one_hears_of_a_failure(tmp_path: Path) -> None:
-    threads = InlineExecutor()
-    engine = make_engine(SERVICES, tmp_path / "data", executor=threads)
-    await engine.start()
-    await call(engine, "Bell/say", "a")
-    threads.hold("store")
-    first = asyncio.ensure_future(engine.snapshot())
-    await until(lambda: bool(threads.held["store"]))
+    engine, threads, first = await asked_while_the_tables_are_held(tmp_path / "data")
     await call(engine, "Bell/say", "b")
     second = asyncio.ensure_future(engine.snapshot())
     await asyncio.sleep(0)
@@ -150,13 +146,7 @@ async def test_a_stopped_engine_gives_none(tmp_path: Path) -> None:
 
 @in_virtual_time
 async def test_whoever_goes_away_leaves_no_snapshot_behind(tmp_path: Path) -> None:
-    threads = InlineExecutor()
-    engine: Engine = make_engine(SERVICES, tmp_path / "data", executor=threads)
-    await engine.start()
-    await call(engine, "Bell/say", "a")
-    threads.hold("store")
-    asking = asyncio.ensure_future(engine.snapshot())
-    await until(lambda: bool(threads.held["store"]))
+    engine, threads, asking = await asked_while_the_tables_are_held(tmp_path / "data")
     asking.cancel()
     threads.let_go("store")
     await until(lambda: asking.cancelled() and engine.store.applied_lsn == engine.applied_lsn)

@@ -31,9 +31,22 @@ def begin(transport: Transport, uri: str, listener: Listener, *sent: bytes, end:
     return exchange
 
 
+async def answered(transport: Transport, uri: str) -> bytes:
+    """What comes back to one small request."""
+    listener = Recorder()
+    begin(transport, uri, listener, b"x", end=True)
+    return (await listener.end()).data
+
+
+class Server:
+    def __init__(self, port: int) -> None:
+        self.uri = f"http://127.0.0.1:{port}/"
+        self.connections = 0
+
+
 @asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[str]:
-    """A server that a test writes byte by byte. Gives its address."""
+async def serving(serve: Serve) -> AsyncIterator[Server]:
+    """A server that a test writes byte by byte; `serve` is one connection."""
     errors: list[BaseException] = []
     under_way: set[asyncio.Task[None]] = set()
 
@@ -41,6 +54,7 @@ async def serving(serve: Serve) -> AsyncIterator[str]:
         task = asyncio.current_task()
         assert task is not None
         under_way.add(task)
+        here.connections += 1
         try:
             await serve(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -51,11 +65,12 @@ async def serving(serve: Serve) -> AsyncIterator[str]:
             writer.close()
             under_way.discard(task)
 
-    server = await asyncio.start_server(guarded, "127.0.0.1", 0)
+    listening = await asyncio.start_server(guarded, "127.0.0.1", 0)
+    here = Server(listening.sockets[0].getsockname()[1])
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        yield here
     finally:
-        server.close()
+        listening.close()
         for task in list(under_way):
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -66,6 +81,12 @@ async def chunk(reader: asyncio.StreamReader) -> bytes:
     data = await reader.readexactly(int(await reader.readline(), 16))
     assert await reader.readline() == b"\r\n"
     return data
+
+
+async def says_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await reader.readuntil(b"0\r\n\r\n")
+        writer.write(HEAD + b"content-length: 2\r\n\r\nok")
 
 
 async def test_request_and_response_are_open_at_the_same_time(transport: Transport) -> None:
@@ -79,9 +100,9 @@ async def test_request_and_response_are_open_at_the_same_time(transport: Transpo
         writer.write(b"0\r\nx-trailer: 1\r\n\r\n")
         await reader.read()
 
-    async with serving(serve) as uri:
+    async with serving(serve) as server:
         listener = Recorder()
-        exchange = begin(transport, uri, listener)
+        exchange = begin(transport, server.uri, listener)
         for turn in (b"one", b"two", b"three"):
             exchange.send(turn)
             await listener.until(lambda it, turn=turn: it.data.endswith(turn))  # type: ignore[misc]
@@ -90,7 +111,7 @@ async def test_request_and_response_are_open_at_the_same_time(transport: Transpo
         await transport.close()
     assert listener.data == b"onetwothree" and listener.headers["x-b"] == "1, 2"
     assert "x-trailer" not in listener.headers
-    port = uri.split(":")[2].strip("/")
+    port = server.uri.split(":")[2].strip("/")
     assert heads[0].split(b"\r\n") == [
         b"POST /invoke/Greeter/greet HTTP/1.1",
         f"host: 127.0.0.1:{port}".encode(),
@@ -102,47 +123,27 @@ async def test_request_and_response_are_open_at_the_same_time(transport: Transpo
 
 
 async def test_a_connection_is_used_again_when_both_sides_are_done(transport: Transport) -> None:
-    connections = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        while True:
-            await reader.readuntil(b"0\r\n\r\n")
-            writer.write(HEAD + b"content-length: 2\r\n\r\nok")
-
-    async with serving(serve) as uri:
+    async with serving(says_ok) as server:
         for _ in range(3):
-            listener = Recorder()
-            begin(transport, uri, listener, b"x", end=True)
-            assert (await listener.end()).data == b"ok"
-        assert connections == 1
+            assert await answered(transport, server.uri) == b"ok"
+        assert server.connections == 1
         many = [Recorder() for _ in range(30)]
         for listener in many:
-            begin(transport, uri, listener, b"x", end=True)
+            begin(transport, server.uri, listener, b"x", end=True)
         for listener in many:
             await listener.end()
-        assert 1 < connections <= 31
+        assert 1 < server.connections <= 31
 
 
 async def test_connections_are_bounded_and_the_rest_waits(make_transport: MakeTransport) -> None:
     transport = make_transport(connections_max=3)
-    connections = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        while True:
-            await reader.readuntil(b"0\r\n\r\n")
-            writer.write(HEAD + b"content-length: 0\r\n\r\n")
-
-    async with serving(serve) as uri:
+    async with serving(says_ok) as server:
         many = [Recorder() for _ in range(20)]
         for listener in many:
-            begin(transport, uri, listener, b"x", end=True)
+            begin(transport, server.uri, listener, b"x", end=True)
         for listener in many:
             await listener.end()
-    assert connections <= 3
+    assert server.connections <= 3
 
 
 @pytest.mark.parametrize(
@@ -188,59 +189,43 @@ async def test_what_breaks_an_exchange(transport: Transport, answer: bytes, erro
 
 
 async def test_a_request_that_crosses_the_end_of_an_idle_connection_moves(transport: Transport) -> None:
-    connections = 0
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
         await reader.readuntil(b"0\r\n\r\n")
         writer.write(HEAD + b"content-length: 2\r\n\r\nok")
-        if connections == 1:
+        if server.connections == 1:
             await reader.read(1)  # the next request has begun when this connection ends
 
-    async with serving(serve) as uri:
+    async with serving(serve) as server:
         for _ in range(2):
-            listener = Recorder()
-            begin(transport, uri, listener, b"x", end=True)
-            assert (await listener.end()).data == b"ok"
-    assert connections == 2
+            assert await answered(transport, server.uri) == b"ok"
+    assert server.connections == 2
 
 
 async def test_bytes_that_nobody_asked_for_end_the_connection(transport: Transport) -> None:
-    connections = 0
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
         await reader.readuntil(b"0\r\n\r\n")
         writer.write(HEAD + b"content-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwrong")
         await reader.read()
 
-    async with serving(serve) as uri:
+    async with serving(serve) as server:
         for _ in range(2):
-            listener = Recorder()
-            begin(transport, uri, listener, b"x", end=True)
-            assert (await listener.end()).data == b"ok"
-    assert connections == 2
+            assert await answered(transport, server.uri) == b"ok"
+    assert server.connections == 2
 
 
 async def test_a_response_before_the_end_of_the_request_costs_the_connection(transport: Transport) -> None:
-    connections = 0
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
         await reader.readuntil(b"\r\n\r\n")
         writer.write(HEAD + b"content-length: 2\r\n\r\nok")
         await reader.read()
 
-    async with serving(serve) as uri:
+    async with serving(serve) as server:
         for _ in range(2):
             listener = Recorder()
-            exchange = begin(transport, uri, listener, b"never ended")
+            exchange = begin(transport, server.uri, listener, b"never ended")
             assert (await listener.end()).data == b"ok"
             exchange.send(b"too late")
-    assert connections == 2
+    assert server.connections == 2
 
 
 async def test_abort_closes_the_connection(transport: Transport) -> None:
@@ -252,9 +237,9 @@ async def test_abort_closes_the_connection(transport: Transport) -> None:
         finally:
             gone.set()
 
-    async with serving(serve) as uri:
+    async with serving(serve) as server:
         listener = Recorder()
-        exchange = begin(transport, uri, listener, b"x")
+        exchange = begin(transport, server.uri, listener, b"x")
         while exchange.buffered:
             await asyncio.sleep(0)
         exchange.abort()
@@ -278,14 +263,14 @@ async def test_a_listener_that_pauses_holds_its_peer_back(transport: Transport) 
             stuck.set()
 
     stuck = asyncio.Event()
-    async with serving(serve) as uri:
+    async with serving(serve) as server:
         listener = Recorder()
-        exchange = begin(transport, uri, listener, b"x", end=True)
+        exchange = begin(transport, server.uri, listener, b"x", end=True)
         await listener.until(lambda it: it.status == 200)
         exchange.pause_reading()
         read = len(listener.data)
         async with asyncio.timeout(20):
-            while True:  # until a second passes in which the server could write nothing more
+            while True:  # until the server could write nothing more for a while
                 stuck.clear()
                 try:
                     await asyncio.wait_for(stuck.wait(), 0.2)
@@ -311,9 +296,9 @@ async def test_a_server_that_reads_slowly_holds_the_request_back(transport: Tran
         writer.write(HEAD + b"content-length: %d\r\n\r\n%b" % (len(answer), answer))
 
     size = 32 * 1024 * 1024
-    async with serving(serve) as uri:
+    async with serving(serve) as server:
         listener = Recorder()
-        exchange = begin(transport, uri, listener, b"x" * size, end=True)
+        exchange = begin(transport, server.uri, listener, b"x" * size, end=True)
         while exchange.buffered == size:
             await asyncio.sleep(0)
         for _ in range(100):
@@ -337,9 +322,9 @@ async def test_a_request_with_a_body_says_how_long_it_is(transport: Transport) -
             writer.write(b"HTTP/1.1 418 Teapot\r\ncontent-length: 3\r\n\r\nno!")
         await reader.read()
 
-    async with serving(serve) as uri:
-        got = await transport.request(uri, "GET", "discover", {"accept": "x"}, http_version="HTTP/1.1")
-        put = await transport.request(uri, "PUT", "/y", {}, b"12345", http_version="HTTP/1.1")
+    async with serving(serve) as server:
+        got = await transport.request(server.uri, "GET", "discover", {"accept": "x"}, http_version="HTTP/1.1")
+        put = await transport.request(server.uri, "PUT", "/y", {}, b"12345", http_version="HTTP/1.1")
         await transport.close()
     assert (
         (got.status, got.body, got.http_version)
@@ -373,6 +358,6 @@ async def test_a_connection_that_is_not_used_is_closed(make_transport: MakeTrans
         await reader.read()
         closed.set()
 
-    async with serving(serve) as uri, asyncio.timeout(20):
-        await transport.request(uri, "GET", "", {}, http_version="HTTP/1.1")
+    async with serving(serve) as server, asyncio.timeout(20):
+        await transport.request(server.uri, "GET", "", {}, http_version="HTTP/1.1")
         await closed.wait()
