@@ -404,7 +404,7 @@ async def test_requests_of_the_scenario_are_made_once() -> None:
 
 
 async def test_a_scenario_that_waits_for_ever_is_told_what_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perdure.testing.crash_run._PATIENCE_S", 0.1)
+    monkeypatch.setattr("perdure.testing.crashes.run._PATIENCE_S", 0.1)
     patient = perdure.Service("Patient")
 
     @patient.handler()

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from typing import Any
 
     from perdure.testing.clock import VirtualClock as VirtualClock
-    from perdure.testing.crash_report import CrashesFound as CrashesFound
-    from perdure.testing.crash_report import CrashReport as CrashReport
-    from perdure.testing.crashes import crash_everywhere as crash_everywhere
+    from perdure.testing.crashes.everywhere import crash_everywhere as crash_everywhere
+    from perdure.testing.crashes.report import CrashesFound as CrashesFound
+    from perdure.testing.crashes.report import CrashReport as CrashReport
     from perdure.testing.in_memory import InMemoryNode as InMemoryNode
     from perdure.testing.in_memory import node as node
     from perdure.testing.mocking import StepCall as StepCall
     from perdure.testing.mocking import StepMock as StepMock
 
 _WHERE = {
-    "CrashReport": "crash_report",
-    "CrashesFound": "crash_report",
+    "CrashReport": "crashes.report",
+    "CrashesFound": "crashes.report",
     "InMemoryNode": "in_memory",
     "StepCall": "mocking",
     "StepMock": "mocking",
     "VirtualClock": "clock",
-    "crash_everywhere": "crashes",
+    "crash_everywhere": "crashes.everywhere",
     "node": "in_memory",
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from perdure.testing.crash_run import Outcome
+from perdure.testing.crashes.run import Outcome
 
 
 @dataclass

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Generator
 from types import FrameType
 from typing import Any, TypeVar
 
-from perdure.testing.user_state import is_own_file
+from perdure.testing.crashes.user_state import is_own_file
 
 T = TypeVar("T")
 

@@ -28,13 +28,13 @@ from perdure.sdk.errors import DeterminismWarning
 from perdure.sdk.guards import user_line
 from perdure.store.rows import Invocation
 from perdure.testing.clock import VirtualClock
-from perdure.testing.crash_log import AtRecord
-from perdure.testing.crash_node import CrashNode
-from perdure.testing.crash_watch import Effect, Seen, Sights, StepWatch, WatchedTurns, changed
+from perdure.testing.crashes.line_tracer import traced
+from perdure.testing.crashes.log import AtRecord
+from perdure.testing.crashes.node import CrashNode
+from perdure.testing.crashes.user_state import UserState, is_own_file, picture_of
+from perdure.testing.crashes.watch import Effect, Seen, Sights, StepWatch, WatchedTurns, changed
 from perdure.testing.in_memory import InMemoryNode
-from perdure.testing.line_tracer import traced
 from perdure.testing.mocking import StepCall, Steps
-from perdure.testing.user_state import UserState, is_own_file, picture_of
 
 T = TypeVar("T")
 

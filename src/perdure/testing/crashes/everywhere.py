@@ -21,12 +21,12 @@ from perdure.sdk.app import App
 from perdure.sdk.errors import TerminalError
 from perdure.sdk.handler import HANDLER_ATTRIBUTE, handler_of
 from perdure.sdk.service import Registry
-from perdure.testing.crash_log import AtRecord
-from perdure.testing.crash_report import CrashesFound, CrashReport, Finding, differences, shared
-from perdure.testing.crash_run import InStep, Outcome, Point, Run, Scenario
-from perdure.testing.crash_watch import Effect, Sights
+from perdure.testing.crashes.log import AtRecord
+from perdure.testing.crashes.report import CrashesFound, CrashReport, Finding, differences, shared
+from perdure.testing.crashes.run import InStep, Outcome, Point, Run, Scenario
+from perdure.testing.crashes.user_state import UserState
+from perdure.testing.crashes.watch import Effect, Sights
 from perdure.testing.in_memory import InMemoryNode
-from perdure.testing.user_state import UserState
 
 _BEGAN = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 POINTS_MAX = 1_000

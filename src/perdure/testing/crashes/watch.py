@@ -17,11 +17,11 @@ from perdure.model.driver import AttemptStart, AuthorAttempt, Driver, Turn
 from perdure.model.records import AttemptError
 from perdure.model.service import HandlerSpec
 from perdure.model.target import Target
-from perdure.testing.line_tracer import traced, traced_coroutine
+from perdure.testing.crashes.line_tracer import traced, traced_coroutine
 from perdure.testing.mocking import StepCall
 
 if TYPE_CHECKING:
-    from perdure.testing.crash_run import Run
+    from perdure.testing.crashes.run import Run
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from perdure.sdk.app import App
 from perdure.sdk.service import Registry
 from perdure.store.rows import Invocation, Status
 from perdure.testing.clock import VirtualClock
-from perdure.testing.crash_log import AtRecord, CrashingLog, Disk
+from perdure.testing.crashes.log import AtRecord, CrashingLog, Disk
 from perdure.testing.in_memory import ClockedEngine, InMemoryClient, InMemoryNode, SkippingTransport
 from perdure.testing.mocking import Steps
 
