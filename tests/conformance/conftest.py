@@ -5,10 +5,8 @@ A server and a process of services live as long as the tests of a worker; tests 
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,8 +19,9 @@ import httpx
 import pytest
 
 from perdure.testing.process import ServerProcess
-from tests.components import ROOT, require
-from tests.endpoint.restate_server import RestateServer, wait_until
+from tests.components import require
+from tests.endpoint.restate_server import RestateServer
+from tests.processes import Process, wait_until
 
 HERE = Path(__file__).parent
 WORLDS = ("perdure-python", "perdure-typescript", "restate-python", "restate-typescript", "restate-perdure")
@@ -116,62 +115,48 @@ class World:
         wait_until(condition, within_s=30)
 
 
-class Services:
+class Services(Process):
     """A process of services, on one port for all its starts."""
 
     def __init__(self, language: str, directory: Path, version: str = "v1") -> None:
         self.language = language
-        self.output = directory / f"services-{version}.output"
         self.effects_path = directory / "effects"
-        self.version = version
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
+        environment = {"CONFORMANCE_EFFECTS": str(self.effects_path), "CONFORMANCE_VERSION": version}
+        fds: list[int] = []
+        if language == "typescript":
+            command = [str(require("node")), str(HERE / "services.mjs"), str(self.port)]
+            environment["NODE_MODULES"] = str(require("node_modules"))
+        else:
+            fds = [self._listener.fileno()]
+            command = [sys.executable, str(program(language, directory)), str(fds[0])]
+        super().__init__(command, directory / f"services-{version}.output", environment, pass_fds=fds)
 
-    def start(self) -> None:
-        environment = {
-            **os.environ,
-            "CONFORMANCE_EFFECTS": str(self.effects_path),
-            "CONFORMANCE_VERSION": self.version,
-        }
-        with self.output.open("ab") as output:
-            if self.language != "typescript":
-                command = [sys.executable, str(self.script()), str(self.listener.fileno())]
-                options: dict[str, Any] = {"pass_fds": [self.listener.fileno()]}
-            else:
-                self.listener.close()  # Node takes no descriptor of ours
-                command = [str(require("node")), str(HERE / "services.mjs"), str(self.port)]
-                environment["NODE_MODULES"] = str(require("node_modules"))
-                options = {}
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, **options
-            )
-
-    def script(self) -> Path:
-        """For perdure's SDK: the same program with its imports changed."""
-        official = HERE / "services.py"
-        if self.language == "python":
-            return official
-        for source in (official, HERE / "wide.py"):
-            text = re.sub("^import restate$", "import perdure as restate", source.read_text(), flags=re.MULTILINE)
-            changed = self.output.with_name(source.name)
-            changed.write_text(re.sub("^from restate", "from perdure", text, flags=re.MULTILINE))
-        return self.output.with_name(official.name)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
+    def start(self, **environment: str) -> None:
+        if self.language == "typescript":
+            self._listener.close()  # Node takes no descriptor of ours
+        super().start(**environment)
 
     def effects(self) -> list[str]:
         return self.effects_path.read_text().splitlines() if self.effects_path.exists() else []
 
     def listens(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, self.output.read_text()[-3000:]
+        self.check_alive()
         with socket.socket() as trial:
             return trial.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def program(language: str, directory: Path) -> Path:
+    """For perdure's SDK: the same program with its imports changed."""
+    official = HERE / "services.py"
+    if language == "python":
+        return official
+    for source in (official, HERE / "wide.py"):
+        text = re.sub("^import restate$", "import perdure as restate", source.read_text(), flags=re.MULTILINE)
+        (directory / source.name).write_text(re.sub("^from restate", "from perdure", text, flags=re.MULTILINE))
+    return directory / official.name
 
 
 @pytest.fixture(scope="session")

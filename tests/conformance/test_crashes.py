@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .conftest import Own, wait_until
+from tests.processes import wait_until
+
+from .conftest import Own
 
 pytestmark = pytest.mark.slow
 

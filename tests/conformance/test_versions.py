@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Own, Services, wait_until
+from tests.processes import wait_until
+
+from .conftest import Own, Services
 
 pytestmark = pytest.mark.slow
 

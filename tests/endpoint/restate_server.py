@@ -3,72 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.components import ROOT
-
-READY_WITHIN_S = 60.0
-
-
-class Died(AssertionError):
-    """A process ended when it should have been running; the message holds the end of its output."""
-
-
-def free_ports(how_many: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(how_many)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
-
-
-class Process:
-    """A process with its output in a file."""
-
-    def __init__(self, command: Sequence[str], output: Path, environment: Mapping[str, str]) -> None:
-        self.command = command
-        self.output = output
-        self._environment = {**os.environ, **environment}
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, **environment: str) -> None:
-        with self.output.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.command,
-                cwd=ROOT,
-                env=self._environment | environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def wait(self, within_s: float = 40.0) -> int:
-        """Its exit code."""
-        assert self._process is not None
-        return self._process.wait(within_s)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        self.wait()
-
-    def check_alive(self) -> None:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            text = self.output.read_text(errors="replace")[-3000:]
-            raise Died(f"{self.command[0]} ended with {self._process.returncode}:\n{text}")
+from perdure.testing.process import free_ports
+from tests.processes import Process
+from tests.processes import wait_until as wait_until
 
 
 class RestateServer(Process):
@@ -158,11 +102,3 @@ def ask(url: str, body: object = None, headers: Mapping[str, str] | None = None)
         return error.code, error.read()
     except OSError:
         return 0, b""
-
-
-def wait_until(condition: Any, check: Any = lambda: None, within_s: float = READY_WITHIN_S) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        check()
-        assert time.monotonic() < deadline, f"not within {within_s} s"
-        time.sleep(0.02)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import http.client
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from perdure.testing.process import Answer, Caller
+from perdure.testing.process import Answer, Caller, free_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +21,7 @@ class WebProcess:
     """Keeps its port from one start to the next."""
 
     def __init__(self, application: str, environment: dict[str, str]) -> None:
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self._command = [sys.executable, "-m", "uvicorn", application, "--port", str(self.port)]
         self._environment = {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,17 +43,6 @@ class WebProcess:
         assert self._process is not None
         self._process.send_signal(how)
         return self._process.wait(30)
-
-
-def free_port() -> int:
-    """One below those that the system gives to outgoing connections, which could take it while the server is down."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                trial.bind(("127.0.0.1", port))
-                return port
 
 
 @contextmanager
