@@ -224,7 +224,7 @@ class Restart(_Record, tag=18):
     journal_retention_ms: int
     deployment: str | None = None
     protocol_version: int | None = None
-    """With a copied prefix of a journal that was made elsewhere: pinned with `deployment`."""
+    """Pinned with `deployment` from the start; None: `deployment` only says where it was accepted."""
 
 
 class ModifyState(_Record, tag=19):

@@ -123,8 +123,10 @@ class Control(Core):
         service, spec = self.registry.resolve(row.target.service, row.target.handler)
         if service.kind is ServiceKind.WORKFLOW:
             raise _refused(Fared.UNSUPPORTED, invocation_id)
-        from_index = self._before_output(row, from_index)
-        pin = self._pin_of_copy(row, deployment) if from_index > 0 else self._pin_of_input(row, deployment)
+        pin: Pin | None = None
+        if row.status is Status.COMPLETED:  # otherwise it is refused for what it is
+            from_index = self._before_output(row, from_index)
+            pin = self._pin_of_copy(row, deployment) if from_index > 0 else self._pin_of_input(row, deployment)
         new_id = make_invocation_id(partition_key(invocation_id), ulid(self.now_ms(), self.random.bytes(10)))
         await self._control(
             Restart(
@@ -156,20 +158,16 @@ class Control(Core):
 
     def _before_output(self, row: Invocation, from_index: int) -> int:
         """The output is not copied: whoever goes on from it goes on from what came before, and comes to it again."""
-        if row.status is not Status.COMPLETED or not 0 < from_index < row.journal_length:
+        if not 0 < from_index < row.journal_length:
             return from_index
         entry = self.journal(self.home_of(row.id), row.seq).entries[from_index]
         return from_index - 1 if type(entry) is Output else from_index
 
     def _pin_of_input(self, row: Invocation, deployment: str) -> Pin | None:
         """Where a copy of the input alone is pinned from its start; None: it goes where new invocations go."""
-        if (
-            row.status is not Status.COMPLETED
-            or deployment == LATEST
-            or (deployment == KEEP and not row.protocol_version)
-        ):
+        if deployment == LATEST or (deployment == KEEP and row.protocol_version is None):
             return None
-        there = self._deployment(row, (row.deployment or "") if deployment == KEEP else deployment)
+        there = self._deployment(row, deployment)
         version = row.protocol_version or min(there.max_protocol_version, COPIED_PROTOCOL_MIN)
         _check_speaks(there, version)
         return Pin(there.id, version)
@@ -177,7 +175,7 @@ class Control(Core):
     def _pin_of_copy(self, row: Invocation, deployment: str) -> Pin | None:
         """Where a copied prefix of a journal goes on; None: in this process, where it was made."""
         version = row.protocol_version
-        if row.status is not Status.COMPLETED or (version is None and self.registry.is_local(row.target.service)):
+        if version is None and self.registry.is_local(row.target.service):
             return None
         if version is None or version < COPIED_PROTOCOL_MIN:
             made = "in this process" if version is None else f"with version {version} of the service protocol"
@@ -186,13 +184,15 @@ class Control(Core):
             )
         if deployment == LATEST and self.registry.is_local(row.target.service):
             raise ControlRefused("its journal was made in a deployment, and the service is in this process now.", 422)
-        there = self._deployment(row, (row.deployment or "") if deployment == KEEP else deployment)
+        there = self._deployment(row, deployment)
         _check_speaks(there, version)
         return Pin(there.id, version)
 
     def _deployment(self, row: Invocation, wanted: str) -> Deployment:
-        """The one with this id, or LATEST, which must have the handler. Errors: ServiceNotFound, BadRequest."""
+        """KEEP, LATEST, or the one with this id, which must have the handler. Errors: ServiceNotFound, BadRequest."""
         service, handler = row.target.service, row.target.handler
+        if wanted == KEEP:
+            wanted = row.deployment or ""
         if wanted == LATEST:
             latest = self.registry.deployment_of(service)
             if latest is None:

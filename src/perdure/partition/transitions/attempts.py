@@ -10,8 +10,7 @@ from perdure.store.rows import Invocation, Status, StepFailures, Timer, TimerKin
 
 
 def attempt_failed(work: Work, record: AttemptFailed) -> None:
-    """Arm the next attempt, or, with no more of them, pause (default) or end the invocation with the error, and with it
-    those it called or sent."""
+    """Arm the next attempt, or, with no more of them, pause (default) or end it with the error, and those it called or sent."""
     if not attempt_is_current(work.tables.invocation(record.seq), record.epoch):
         return
     row = work.tables.edit(record.seq)
