@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from perdure.testing.process import Caller, ServerProcess
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -37,26 +37,24 @@ def ask(server: ServerProcess, who: str, amount: int) -> subprocess.Popen[str]:
 
 
 def mailed(tmp_path: Path, count: int) -> list[str]:
-    deadline = time.monotonic() + 30
     outbox = tmp_path / "outbox.txt"
-    while not outbox.exists() or len(outbox.read_text().splitlines()) < count:
-        assert time.monotonic() < deadline, "no mail"
-        time.sleep(0.02)
+    wait_until(lambda: outbox.exists() and len(outbox.read_text().splitlines()) >= count)
     return outbox.read_text().splitlines()
 
 
 def until_it_waits(server: ServerProcess) -> None:
     """Before, the step that mails may not be recorded yet, and would run again after a kill."""
     admin = Caller(server.admin_port)
-    deadline = time.monotonic() + 30
-    while True:
-        assert time.monotonic() < deadline, "it does not wait for the answer"
+
+    def waits(invocation_id: str) -> bool:
+        described: Any = admin.try_once("GET", f"/perdure/invocations/{invocation_id}").json()
+        return [wait["kind"] for wait in described["waits_for"]] == ["awakeable"]
+
+    def one_waits() -> bool:
         listed: Any = admin.try_once("GET", "/perdure/invocations?status=open").json()
-        for each in listed["invocations"]:
-            described: Any = admin.try_once("GET", f"/perdure/invocations/{each['id']}").json()
-            if [wait["kind"] for wait in described["waits_for"]] == ["awakeable"]:
-                return
-        time.sleep(0.02)
+        return any(waits(each["id"]) for each in listed["invocations"])
+
+    wait_until(one_waits)
 
 
 def post(url: str, body: bytes) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from perdure.testing.process import ServerProcess
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 SOURCE = (ROOT / "examples" / "from_restate" / "app.py").read_text()
@@ -26,8 +27,8 @@ def test_a_payment_waits_across_a_kill(tmp_path: Path) -> None:
         assert caller.until_answered("POST", "/Cart/ann/add", {"name": "hat", "price": 9.5}).json() == 9.5
         assert caller.until_answered("POST", "/Cart/ann/total").json() == 9.5
         order: Any = caller.until_answered("POST", "/Cart/ann/check_out").json()
-        while caller.until_answered("POST", f"/Payment/{order}/status").body != b'"waiting for the bank"':
-            pass
+        waiting = b'"waiting for the bank"'
+        wait_until(lambda: caller.until_answered("POST", f"/Payment/{order}/status").body == waiting)
         server.kill()
         server.start()
         caller = server.ingress()

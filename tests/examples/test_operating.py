@@ -59,8 +59,10 @@ def send(server: ServerProcess, order: str, amount: int) -> str:
 
 
 def test_the_commands_of_the_readme(server: ServerProcess, tmp_path: Path) -> None:
-    commands = re.findall(r"^    (perdure (?:invocations|state) .*)$", README, re.MULTILINE)
-    listing, describe, resume, state, signal, restart, cancel = commands
+    commands = re.findall(r"^    (perdure (?:services|invocations|state).*)$", README, re.MULTILINE)
+    services, listing, describe, resume, state, signal, attach, restart, pause, cancel, kill, *rest = commands
+    put, clear, purge = rest
+    assert "Order" in perdure(server, services)
     first, second = send(server, "1", 500), send(server, "2", 20)
     until(server, first, "-", "signal")
     until(server, second, "paused")
@@ -79,12 +81,24 @@ def test_the_commands_of_the_readme(server: ServerProcess, tmp_path: Path) -> No
 
     until(server, first, "-", "signal")
     perdure(server, signal.replace("ID", first))
-    until(server, first, "completed")
+    assert perdure(server, attach.replace("ID", first)) == '"order 1: 500 paid"\n'
     assert (tmp_path / "cards" / "charges").read_text() == "2 20\n1 500\n"
     _, again = perdure(server, restart.replace("ID", second)).split()
     moments = until(server, again, "completed")["timeline"]
     assert [moment["subject"] for moment in moments if moment["what"] == "run"] == ["reserve", "charge"]
-    third = send(server, "3", 500)
+
+    third, fourth = send(server, "3", 500), send(server, "4", 500)
     until(server, third, "-", "signal")
+    perdure(server, pause.replace("ID", third))
+    until(server, third, "paused")
     assert "was asked to end" in perdure(server, cancel.replace("ID", third))
     assert until(server, third, "completed")["result"]["code"] == 409
+    until(server, fourth, "-", "signal")
+    assert perdure(server, kill.replace("ID", fourth)) == f"{fourth}  killed\n"
+
+    perdure(server, put)
+    assert '"lost"' in perdure(server, "perdure state get Order 3")
+    perdure(server, clear)
+    assert "has no state" in perdure(server, "perdure state get Order 3")
+    assert len(perdure(server, purge).splitlines()) == 5
+    assert json.loads(perdure(server, "perdure invocations list --json"))["invocations"] == []

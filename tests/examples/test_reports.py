@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from perdure.testing.process import ServerProcess
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -30,13 +29,6 @@ def server_of(tmp_path: Path, timeout_s: float) -> ServerProcess:
     )
 
 
-def until(ask: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not ask():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def lives(pid: int) -> bool:
     with suppress(ProcessLookupError):
         os.kill(pid, 0)
@@ -51,17 +43,19 @@ def test_a_report_survives_a_kill_under_its_worker(tmp_path: Path) -> None:
     server.start()
     try:
         sent = server.ingress().until_answered("POST", "/Report/2026/make/send", "sales")
-        until(lambda: (csv / "sales.worker").exists() and (csv / "sales.worker").read_text() != "")
+        wait_until(lambda: (csv / "sales.worker").exists() and (csv / "sales.worker").read_text() != "")
         worker = int((csv / "sales.worker").read_text())
         assert server.ingress().until_answered("POST", "/Report/2026/made", "sales").body == b"", "others are answered"
         server.kill()
-        until(lambda: not lives(worker))
+        wait_until(lambda: not lives(worker))
         (csv / "sales.csv").write_text("1\n1000\n")  # what was read is recorded and not read again
         (csv / "sales.stuck").unlink()
         server.start()
         result = server.ingress().until_answered("GET", f"/restate/invocation/{sent.invocation_id}/attach")
         assert result.json() == 2.0
         assert server.ingress().until_answered("POST", "/Report/2026/made", "sales").json() == 2.0
+        table = server.ingress().until_answered("POST", "/Report/2026/table")
+        assert (table.headers["content-type"], table.body) == ("text/csv", b"sales,2.0\n")
         assert server.stop() == 0
     finally:
         if server.running:
@@ -75,9 +69,9 @@ def test_a_stuck_worker_is_killed_and_the_step_tried_again(tmp_path: Path) -> No
     server.start()
     try:
         sent = server.ingress().until_answered("POST", "/Report/2026/make/send", "sales")
-        until(lambda: (csv / "sales.worker").exists() and (csv / "sales.worker").read_text() != "")
+        wait_until(lambda: (csv / "sales.worker").exists() and (csv / "sales.worker").read_text() != "")
         worker = int((csv / "sales.worker").read_text())
-        until(lambda: not lives(worker))
+        wait_until(lambda: not lives(worker))
         (csv / "sales.stuck").unlink()
         result = server.ingress().until_answered("GET", f"/restate/invocation/{sent.invocation_id}/attach")
         assert result.json() == 2.0

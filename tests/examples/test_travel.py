@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perdure.testing.process import ServerProcess
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -66,20 +66,13 @@ def agency(tmp_path: Path) -> Iterator[Agency]:
         agency.server.kill()
 
 
-def until(ask: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not ask():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_confirmed_trip_is_booked_and_invoiced_over_a_kill(agency: Agency) -> None:
     agency.plan("rome")
-    until(lambda: agency.done("rome") == BOOKED)
+    wait_until(lambda: agency.done("rome") == BOOKED)
     agency.server.kill()
     agency.start()
     caller = agency.server.ingress()
-    until(lambda: caller.until_answered("GET", "/Trip/rome/booked").body == b'"car"')
+    wait_until(lambda: caller.until_answered("GET", "/Trip/rome/booked").body == b'"car"')
     caller.until_answered("POST", "/Trip/rome/confirm")
     assert agency.ended("rome") == (200, "invoice for Ann")
     assert agency.done("rome") == BOOKED
@@ -88,10 +81,10 @@ def test_a_confirmed_trip_is_booked_and_invoiced_over_a_kill(agency: Agency) -> 
 
 def test_a_cancelled_trip_is_given_back_once_over_a_kill(agency: Agency) -> None:
     trip = agency.plan("oslo")
-    until(lambda: agency.done("oslo") == BOOKED)
+    wait_until(lambda: agency.done("oslo") == BOOKED)
     (agency.ledger / "hotel slow").touch()
     assert "was asked to end" in agency.perdure("cancel", trip)
-    until((agency.ledger / "waiting").exists)  # the car is given back, the hotel hangs
+    wait_until((agency.ledger / "waiting").exists)  # the car is given back, the hotel hangs
     agency.server.kill()
     (agency.ledger / "hotel slow").unlink()
     agency.start()
@@ -112,7 +105,7 @@ def test_a_trip_that_cannot_be_booked_is_given_back(agency: Agency) -> None:
 def test_a_system_that_is_down_pauses_the_trip_until_somebody_resumes_it(agency: Agency) -> None:
     (agency.ledger / "flight down").touch()
     trip = agency.plan("pisa")
-    until(lambda: agency.status(trip)["status"] == "paused")
+    wait_until(lambda: agency.status(trip)["status"] == "paused")
     agency.server.kill()
     agency.start()
     shown = agency.perdure("describe", trip)
@@ -120,4 +113,4 @@ def test_a_system_that_is_down_pauses_the_trip_until_somebody_resumes_it(agency:
     assert agency.status(trip)["attempts"] == 3
     (agency.ledger / "flight down").unlink()
     assert agency.perdure("resume", trip) == f"{trip}  goes on\n"
-    until(lambda: agency.done("pisa") == BOOKED)
+    wait_until(lambda: agency.done("pisa") == BOOKED)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.house.named_tests import ROOT, TEST, missing
+
 PAGE = ROOT / "docs" / "restate-compatibility.md"
-TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
 def rows() -> list[list[str]]:
@@ -17,15 +14,6 @@ def rows() -> list[list[str]]:
     lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in line.strip("|").split(" |")] for line in lines]
     return [row for row in cells if row[0] not in ("feature", "---")]
-
-
-@cache
-def names_in(path: str) -> frozenset[str]:
-    file = ROOT / path
-    if not file.is_file():
-        return frozenset()
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return frozenset(node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, functions))
 
 
 def test_every_row_has_an_answer_and_every_yes_its_test() -> None:
@@ -37,8 +25,7 @@ def test_every_row_has_an_answer_and_every_yes_its_test() -> None:
 
 
 def test_the_tests_named_exist() -> None:
-    named = [(path, name) for _, _, test, _ in rows() for path, name in TEST.findall(test)]
-    assert [f"{path}::{name}" for path, name in named if name not in names_in(path)] == []
+    assert missing(PAGE.read_text()) == []
 
 
 def test_the_files_named_exist() -> None:
