@@ -11,6 +11,7 @@ from pathlib import Path
 
 import perdure
 from perdure import RunOptions
+from perdure.serde import Serde
 
 DATA = Path(os.environ.get("REPORTS_DATA", "data"))
 """Where `NAME.csv` files lie, with a number in each line."""
@@ -18,6 +19,17 @@ TIMEOUT_S = float(os.environ.get("REPORTS_TIMEOUT_S", "60"))
 
 # A key may have many large results: an attempt that needs one of them should not load all.
 reports = perdure.VirtualObject("Report", enable_lazy_state=True)
+
+
+class Csv(Serde[dict[str, float]]):
+    """For spreadsheets: a line for each name."""
+
+    def serialize(self, obj: dict[str, float] | None) -> bytes:
+        return "".join(f"{name},{value}\n" for name, value in (obj or {}).items()).encode()
+
+    def deserialize(self, buf: bytes) -> dict[str, float]:
+        lines = (line.rsplit(",", 1) for line in buf.decode().splitlines())
+        return {name: float(value) for name, value in lines}
 
 
 @reports.handler()
@@ -32,6 +44,11 @@ async def make(ctx: perdure.ObjectContext, name: str) -> float:
 @reports.handler(kind="shared")
 async def made(ctx: perdure.ObjectSharedContext, name: str) -> float | None:
     return await ctx.get(name, type_hint=float)
+
+
+@reports.handler(kind="shared", output_serde=Csv(), content_type="text/csv")
+async def table(ctx: perdure.ObjectSharedContext) -> dict[str, float]:
+    return {name: await ctx.get(name, type_hint=float, default=0.0) for name in await ctx.state_keys()}
 
 
 def read(name: str) -> list[float]:

@@ -70,9 +70,12 @@ class World:
 
     def attached(self, invocation_id: str, meanwhile: Callable[[], object]) -> httpx.Response:
         """The answer to who attached before `meanwhile`."""
+        return self.waited_for(meanwhile, "GET", f"/restate/invocation/{invocation_id}/attach")
+
+    def waited_for(self, meanwhile: Callable[[], object], method: str, path: str, **options: Any) -> httpx.Response:
+        """The answer to a request that was made before `meanwhile`."""
         with ThreadPoolExecutor(1) as thread, httpx.Client(base_url=self.ingress.base_url, timeout=30) as other:
-            request = other.build_request("GET", f"/restate/invocation/{invocation_id}/attach")
-            answer = thread.submit(other.send, request)
+            answer = thread.submit(other.request, method, path, **options)
             # Nothing shows that somebody waits; half a second is enough in practice.
             wait([answer], timeout=0.5)
             meanwhile()

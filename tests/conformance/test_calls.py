@@ -144,16 +144,7 @@ def test_results_by_id_and_by_key(world: World, key: str) -> None:
         for verb in ("attach", "output"):
             answer = world.ingress.get(f"/restate/invocation/{path}/{verb}")
             assert (answer.status_code, answer.json()) == (200, {"old": 0, "new": 5}), path
-    target = {
-        "target": "idempotentInvocation",
-        "service": "Counter",
-        "key": key,
-        "handler": "add",
-        "idempotencyKey": key,
-    }
-    names = {"type": "idempotentInvocation", **target}
     assert world.ingress.get(f"/restate/attach/{invocation_id}").json() == {"old": 0, "new": 5}
-    del names
 
 
 def test_a_private_service_is_called_by_handlers_only(world: World) -> None:

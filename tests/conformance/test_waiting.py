@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import httpx
 import pytest
 
 from .conftest import World
@@ -106,8 +105,11 @@ def test_output_before_and_after(world: World, key: str) -> None:
 def test_a_call_joins_the_one_under_way(world: World, key: str) -> None:
     waiting = world.send("/Util/awaits", key, idempotency_key=key)
     name = world.held(key)
-    with httpx.Client(base_url=world.ingress.base_url, timeout=30) as other:
-        request = other.build_request("POST", "/Util/awaits", json=key, headers={"idempotency-key": key})
-        assert world.call(f"/restate/awakeables/{name}/resolve", 7).status_code == 202
-        answer = other.send(request)
+    answer = world.waited_for(
+        lambda: world.call(f"/restate/awakeables/{name}/resolve", 7).raise_for_status(),
+        "POST",
+        "/Util/awaits",
+        json=key,
+        headers={"idempotency-key": key},
+    )
     assert (answer.json(), answer.headers["x-restate-id"]) == (7, waiting)

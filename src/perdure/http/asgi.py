@@ -1,12 +1,16 @@
-"""The ASGI types that HTTP speaks, and one reply sent whole.
+"""The ASGI types that HTTP speaks, one reply sent whole, and waiting no longer than a client does.
 
 ASGI itself is untyped dictionaries; the names here say what is meant. Nothing here knows of routes or of an engine.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol, TypeAlias
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import msgspec
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -14,6 +18,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+T = TypeVar("T")
 
 
 class Answer(Protocol):
@@ -40,6 +45,34 @@ async def send_reply(send: Send, status: int, headers: RawHeaders, body: bytes) 
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def server_refusal(status: int, message: str, *more: tuple[bytes, bytes]) -> tuple[int, RawHeaders, bytes]:
+    """What a request is told that never reaches an application, in the words of docs/ingress.md."""
+    body = msgspec.json.encode({"code": status, "message": message, "source": "ingress"})
+    return status, [(b"content-type", b"application/json"), (b"x-restate-error-source", b"ingress"), *more], body
+
+
+async def while_connected(waiting: Awaitable[T], receive: Receive) -> T:
+    """Wait for something that may take weeks, but no longer than the client does. Errors: ClientGone."""
+    work = asyncio.ensure_future(waiting)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientGone
+        return work.result()
+    finally:
+        for task in (work, gone):
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def find_header(headers: RawHeaders, wanted: bytes) -> bytes | None:

@@ -15,11 +15,10 @@ import logging
 import re
 from collections.abc import Callable
 
-import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from perdure.http.asgi import STOPPING_MESSAGE, RawHeaders
+from perdure.http.asgi import STOPPING_MESSAGE, RawHeaders, server_refusal
 from perdure.model.limits import KIB
 
 BODY_BYTES_MAX = 64 * KIB
@@ -32,11 +31,7 @@ _PER_REPLY = frozenset((b"x-restate-id", b"idempotency-expires"))
 """Different in every reply: not worth remembering."""
 _logger = logging.getLogger("perdure.http")
 
-STOPPING: tuple[int, RawHeaders, bytes] = (
-    503,
-    [(b"content-type", b"application/json"), (b"x-restate-error-source", b"ingress"), (b"retry-after", b"1")],
-    msgspec.json.encode({"code": 503, "message": STOPPING_MESSAGE, "source": "ingress"}),
-)
+STOPPING = server_refusal(503, STOPPING_MESSAGE, (b"retry-after", b"1"))
 """For who still waits when the grace of a stop is over."""
 
 _lines: dict[tuple[bytes, bytes], bytes] = {}

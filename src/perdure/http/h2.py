@@ -17,7 +17,6 @@ from collections import deque
 from typing import Any, cast
 from urllib.parse import unquote
 
-import msgspec
 from h2.config import H2Configuration
 from h2.connection import H2Connection as H2State
 from h2.errors import ErrorCodes
@@ -35,7 +34,8 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import Frame, GoAwayFrame
 from uvicorn.server import ServerState
 
-from perdure.http.asgi import App, Message, RawHeaders
+from perdure.http.asgi import App, Message, RawHeaders, send_reply, server_refusal
+from perdure.http.protocol import URL_BYTES_MAX
 from perdure.invoker.remote.h2_state import PlainEncoder
 from perdure.model.limits import KIB, MIB
 
@@ -46,8 +46,6 @@ STREAM_WINDOW_BYTES = 256 * KIB
 CONNECTION_WINDOW_BYTES = 4 * MIB
 HEAD_BYTES_MAX = 128 * KIB
 """Half of what HTTP/1.1 may have: to decompress this much takes a tenth of a second."""
-URL_BYTES_MAX = 65_535
-"""Path and query: as much as HTTP/1.1 may have."""
 UNSENT_BYTES_MAX = 64 * KIB
 """Of a reply that is sent in pieces, what may wait here before the application has to wait."""
 FLUSH_BYTES = 128 * KIB
@@ -416,14 +414,7 @@ class _Request:
             await self._sent.wait()
 
     async def _refuse(self, status: int, message: str) -> None:
-        body = msgspec.json.encode({"code": status, "message": message, "source": "ingress"})
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"x-restate-error-source", b"ingress"),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await send_reply(self._send, *server_refusal(status, message))
 
     def _let_go(self) -> None:
         """Open the windows again for what was read or is not wanted."""

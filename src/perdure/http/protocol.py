@@ -10,14 +10,13 @@ import asyncio
 from typing import Any, cast
 
 import httptools
-import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from perdure.http.asgi import App, Direct
+from perdure.http.asgi import App, Direct, server_refusal
 from perdure.http.direct import BODY_BYTES_MAX as DIRECT_BODY_BYTES_MAX
 from perdure.http.direct import Exchange, State
 from perdure.model.limits import BODY_BYTES_MAX, KIB
@@ -248,12 +247,10 @@ class Connection(HttpToolsProtocol):
         if before is not None and not before.disconnected and not before.response_complete:
             before.keep_alive = False
             return
-        body = msgspec.json.encode({"code": status, "message": message, "source": "ingress"})
-        head = (
-            b"content-type: application/json\r\nx-restate-error-source: ingress\r\n"
-            b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-        )
-        self.transport.write(httptools_impl.STATUS_LINE[status] + head + body)
+        _, headers, body = server_refusal(status, message)
+        headers += [(b"connection", b"close"), (b"content-length", b"%d" % len(body))]
+        head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(b"%b%b\r\n%b" % (httptools_impl.STATUS_LINE[status], head, body))
         self._close()
 
     def _close(self) -> None:

@@ -168,7 +168,7 @@ class Control(Core):
         if deployment == LATEST or (deployment == KEEP and row.protocol_version is None):
             return None
         there = self._deployment(row, deployment)
-        version = row.protocol_version or min(there.max_protocol_version, COPIED_PROTOCOL_MIN)
+        version = row.protocol_version or min(there.max_protocol_version, self.settings.protocol_version_max)
         _check_speaks(there, version)
         return Pin(there.id, version)
 

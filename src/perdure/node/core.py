@@ -45,7 +45,6 @@ from perdure.node.timers import Timers
 from perdure.partition.actions import Action
 from perdure.store.rows import Invocation, JournalChunk
 from perdure.store.store import Store
-from perdure.wire.messages import VERSION_DEFAULT_MAX, VERSION_MAX
 
 _logger = logging.getLogger("perdure.node")
 _SWEEP_S = 1.0
@@ -174,7 +173,7 @@ class Core:
             idle_bytes_max=settings.idle_attempts_bytes_max,
             always_replay=settings.always_replay,
             transport=self.transport,
-            protocol_version_max=VERSION_MAX if settings.service_protocol_v7 else VERSION_DEFAULT_MAX,
+            protocol_version_max=settings.protocol_version_max,
         )
         self.timers = Timers(
             self.loop, self.now_ms, self.store.tables, self._fire_timers, in_memory_max=TIMERS_IN_MEMORY_MAX

@@ -14,6 +14,7 @@ from perdure.model import limits
 from perdure.model.errors import PerdureError
 from perdure.model.retry import RetryPolicy
 from perdure.model.service import DAY_MS
+from perdure.wire.messages import VERSION_DEFAULT_MAX, VERSION_MAX
 
 
 class BadSetting(PerdureError):
@@ -96,6 +97,11 @@ class EngineSettings:
     """For tests: an attempt leaves memory at every wait, so that everything behind one is reached by replay."""
     dev: bool = False
     """Check invariants after each record and flag blocking or non-deterministic calls in handlers."""
+
+    @property
+    def protocol_version_max(self) -> int:
+        """Of the service protocol, the highest version that is spoken."""
+        return VERSION_MAX if self.service_protocol_v7 else VERSION_DEFAULT_MAX
 
     def __post_init__(self) -> None:
         if self.durability not in ("fsync", "os"):

@@ -456,6 +456,18 @@ async def test_it_keeps_the_version_it_began_with() -> None:
         await there.attach(invocation_id)
 
 
+async def test_restarted_in_a_deployment_it_speaks_the_highest_version_that_both_have() -> None:
+    async with scripted(**V7, register={"min_protocol_version": 7}) as there:
+        killed = await there.send()
+        await there.stream()
+        (deployment,) = there.engine.registry.deployments()
+        await there.engine.kill(killed)
+        again = await there.engine.restart(killed, deployment=deployment.id)
+        assert (there.row(again).deployment, there.row(again).protocol_version) == (deployment.id, 7)
+        (await there.stream()).accept(output(), version=7)
+        await there.attach(again)
+
+
 async def test_a_deployment_that_says_more_than_the_log_takes_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt_module, "READ_AHEAD_BYTES_MAX", 100_000)
     async with scripted() as there:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from contextlib import suppress
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from perdure.http.asgi import ClientGone, Receive
+from perdure.http.asgi import Receive, while_connected
 from perdure.http.ingress.refusals import (
     INVOCATION_PATH,
     WORKFLOW_PATH,
@@ -32,7 +29,6 @@ from perdure.node.errors import InvocationNotFound, ServiceNotFound
 from perdure.node.requests import Outcome
 
 Verb: TypeAlias = Literal["attach", "output", "lookup"]
-T = TypeVar("T")
 
 
 class _WorkflowTarget(msgspec.Struct, tag_field="target", tag="workflow", rename="camel"):
@@ -77,7 +73,7 @@ async def result(engine: Engine, receive: Receive, verb: Verb, existing: Existin
             raise not_completed()
     else:
         try:
-            outcome = await _while_connected(engine.attach(existing.invocation_id), receive)
+            outcome = await while_connected(engine.attach(existing.invocation_id), receive)
         except InvocationNotFound:
             # As the handler that attaches to it would be told.
             outcome = Outcome(existing.invocation_id, Failure(404, "not found"))
@@ -188,25 +184,3 @@ def _output_rules(engine: Engine, target: Target | None) -> PayloadRules | None:
     except ServiceNotFound:
         return None
     return None if handler is None else handler.output
-
-
-async def _while_connected(waiting: Awaitable[T], receive: Receive) -> T:
-    """Wait for something that may take weeks, but no longer than the client does. Errors: ClientGone."""
-    work = asyncio.ensure_future(waiting)
-    gone = asyncio.ensure_future(_disconnected(receive))
-    try:
-        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise ClientGone
-        return work.result()
-    finally:
-        for task in (work, gone):
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from perdure.http.query.messages import Kind
 from perdure.model.errors import PerdureError
 
 
 class QueryError(PerdureError):
-    status: ClassVar[int] = 500
-    sqlstate: ClassVar[str] = "XX000"
+    status: int = 500
+    sqlstate: str = "XX000"
 
 
 class SqlNotInstalled(QueryError):
@@ -31,16 +29,10 @@ class QueryRefused(QueryError):
 
     def __init__(self, kind: Kind, message: str) -> None:
         self.kind = kind
-        super().__init__(message)
-
-    @property
-    def http_status(self) -> int:
         # Which of them is which is Restate's choice, and its clients may know it.
-        return 400 if self.kind in ("syntax", "plan", "read-only") else 500
-
-    @property
-    def state(self) -> str:
-        return _SQLSTATES[self.kind]
+        self.status = 400 if kind in ("syntax", "plan", "read-only") else 500
+        self.sqlstate = _SQLSTATES[kind]
+        super().__init__(message)
 
 
 class QueryTooLong(QueryError):

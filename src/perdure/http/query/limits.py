@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MIB = 1024 * 1024
+from perdure.model.limits import MIB
+
 MEMORY_BYTES_MIN = 256 * MIB
 """Below this the process of a query does not even start."""
 

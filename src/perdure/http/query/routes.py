@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from perdure.http.admin.replies import ErrorBody, decoded_body, json_reply
-from perdure.http.query.errors import QueryCancelled, QueryError, QueryRefused
-from perdure.http.query.messages import Answer, Form
+from perdure.http.asgi import ClientGone, while_connected
+from perdure.http.query.errors import QueryCancelled, QueryError
+from perdure.http.query.messages import Form
 from perdure.http.query.queries import Queries
 
-QUERY_BYTES_MAX = 1024 * 1024
 RETRY_AFTER_S = 1
 
 
@@ -35,35 +32,17 @@ class QueryRoutes:
         return await self._answer(request, "table")
 
     async def _answer(self, request: Request, form: Form) -> Response:
-        asked = await decoded_body(request, Asked, QUERY_BYTES_MAX)
+        asked = await decoded_body(request, Asked)
         try:
-            answer = await _while_connected(request, self._queries.run(asked.query, form))
+            answer = await while_connected(self._queries.run(asked.query, form), request.receive)
+        except ClientGone:
+            return _refused(QueryCancelled())
         except QueryError as error:
             return _refused(error)
         kind = "application/vnd.apache.arrow.stream" if form == "arrow" else "application/json"
         return Response(answer.body, media_type=kind)
 
 
-async def _while_connected(request: Request, asking: Coroutine[None, None, Answer]) -> Answer:
-    """Errors: QueryCancelled when the client goes away; those of the query."""
-    query = asyncio.ensure_future(asking)
-    gone = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait((query, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not query.done():
-            raise QueryCancelled
-        return query.result()
-    finally:
-        for future in (query, gone):
-            future.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def _refused(error: QueryError) -> Response:
-    status = error.http_status if isinstance(error, QueryRefused) else error.status
-    headers = {"retry-after": str(RETRY_AFTER_S)} if status == 429 else None
-    return json_reply(ErrorBody(f"{error.what} {error.next_step}".rstrip()), status, headers)
+    headers = {"retry-after": str(RETRY_AFTER_S)} if error.status == 429 else None
+    return json_reply(ErrorBody(f"{error.what} {error.next_step}".rstrip()), error.status, headers)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from perdure.http.query.errors import QueryCancelled, QueryError, QueryRefused
+from perdure.http.query.errors import QueryCancelled, QueryError
 from perdure.http.query.messages import Answer
 from perdure.http.query.postgres import protocol as p
 from perdure.http.query.postgres.catalog import SERVER_VERSION, Catalog, NotInCatalog
@@ -339,8 +339,6 @@ def _setting(sql: str) -> str:
 
 def _failed(error: PerdureError) -> Failed:
     match error:
-        case QueryRefused():
-            return Failed(error.state, error.what)
         case QueryError():
             return Failed(error.sqlstate, error.what, error.next_step)
         case _:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -20,7 +20,9 @@ class Known:
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        self.attempts = {(partition, seq) for partition, seq in facts.attempts}
+        self.attempts = set(facts.attempts)
+        self.services = {each.name: each for each in facts.services}
+        self.servers = {each.id: each.server for each in facts.deployments}
 
 
 class Columns(Generic[V]):
@@ -63,11 +65,9 @@ class Columns(Generic[V]):
         self._begin()
 
 
-class Table:
+class Table(Protocol):
     """One table of a query: takes the chunks that the node sends for it."""
 
-    def take(self, rows: Rows) -> None:
-        raise NotImplementedError
+    def take(self, rows: Rows) -> None: ...
 
-    def finish(self) -> list[pa.RecordBatch]:
-        raise NotImplementedError
+    def finish(self) -> list[pa.RecordBatch]: ...

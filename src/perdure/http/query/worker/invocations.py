@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from perdure.http.local_deployment import pinned_deployment
 from perdure.http.query.messages import Need, Rows
-from perdure.http.query.worker.building import Columns, Known, Table
+from perdure.http.query.worker.building import Columns, Known
 from perdure.http.query.worker.codes import code_text
 from perdure.model.ids import CANCEL_SIGNAL, format_invocation_id, partition_key
-from perdure.model.journal import AwaitTree, Combinator, Failure
+from perdure.model.journal import AwaitTree, Combinator, Failure, Origin
 from perdure.model.records import AttemptError
 from perdure.model.target import HandlerKind
 from perdure.model.version import VERSION
@@ -86,10 +86,9 @@ def status(seen: Seen) -> str:
 def service_type(seen: Seen) -> str:
     kind = seen.row.handler_kind
     if kind is HandlerKind.SHARED:
-        service = seen.row.target.service
-        for each in seen.known.facts.services:
-            if each.name == service:
-                return each.kind
+        service = seen.known.services.get(seen.row.target.service)
+        if service is not None:
+            return service.kind
     return _TYPES[kind]
 
 
@@ -178,13 +177,14 @@ def _attempted(seen: Seen) -> str | None:
         return None
     if row.deployment is not None:
         return pinned_deployment(row.deployment, remote=row.protocol_version is not None)
-    return next((each.deployment_id for each in seen.known.facts.services if each.name == row.target.service), None)
+    service = seen.known.services.get(row.target.service)
+    return None if service is None else service.deployment_id
 
 
 def _attempt_server(seen: Seen) -> str | None:
     """What the deployment said of itself when it was registered."""
     attempted = _attempted(seen)
-    return next((each.server for each in seen.known.facts.deployments if each.id == attempted), None)
+    return None if attempted is None else seen.known.servers.get(attempted)
 
 
 def _journal(name: str) -> Callable[[Seen], object]:
@@ -203,19 +203,28 @@ def _if_not_zero(name: str) -> Callable[[Seen], object]:
     return lambda seen: getattr(seen.row, name) or None
 
 
-def _of_origin(read: Callable[[Seen], object]) -> Callable[[Seen], object]:
-    return lambda seen: None if seen.row.origin is None else read(seen)
-
-
 def _of_error(name: str) -> Callable[[Seen], object]:
     return lambda seen: getattr(seen.error, name) if seen.in_invoker and seen.error is not None else None
 
 
-def _caller_id(seen: Seen) -> str | None:
+def _caller(seen: Seen) -> Origin | None:
     origin = seen.row.origin
-    if origin is None or origin.invocation_id is None or origin.kind == "restart_as_new":
-        return None
-    return format_invocation_id(origin.invocation_id)
+    return None if origin is None or origin.kind == "restart_as_new" else origin
+
+
+def _caller_id(seen: Seen) -> str | None:
+    caller = _caller(seen)
+    return None if caller is None or caller.invocation_id is None else format_invocation_id(caller.invocation_id)
+
+
+def _caller_target(seen: Seen) -> str | None:
+    caller = _caller(seen)
+    return None if caller is None or caller.target is None else str(caller.target)
+
+
+def _caller_service(seen: Seen) -> str | None:
+    caller = _caller(seen)
+    return None if caller is None or caller.target is None else caller.target.service
 
 
 def _restarted_from(seen: Seen) -> str | None:
@@ -223,18 +232,6 @@ def _restarted_from(seen: Seen) -> str | None:
     if origin is None or origin.invocation_id is None or origin.kind != "restart_as_new":
         return None
     return format_invocation_id(origin.invocation_id)
-
-
-def _caller_target(seen: Seen) -> str | None:
-    origin = seen.row.origin
-    return None if origin is None or origin.target is None or origin.kind == "restart_as_new" else str(origin.target)
-
-
-def _caller_service(seen: Seen) -> str | None:
-    origin = seen.row.origin
-    if origin is None or origin.target is None or origin.kind == "restart_as_new":
-        return None
-    return origin.target.service
 
 
 _BOTH: _Columns = {
@@ -324,7 +321,7 @@ COLUMNS: Mapping[str, _Columns] = MappingProxyType(
 )
 
 
-class InvocationTable(Table):
+class InvocationTable:
     def __init__(self, need: Need, known: Known) -> None:
         self._columns = Columns(need, COLUMNS[need.table])
         self._known = known

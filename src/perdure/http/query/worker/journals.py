@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from perdure.http.query.messages import Need, Rows
-from perdure.http.query.worker.building import Columns, Known, Table
+from perdure.http.query.worker.building import Columns, Known
 from perdure.http.query.worker.entries import Workflows, entry_json, entry_lite_json, entry_type, is_command
 from perdure.http.query.worker.invocations import Seen, seen_of
 from perdure.model.ids import format_invocation_id, partition_key
@@ -64,7 +64,7 @@ _JOURNAL: _Columns = MappingProxyType(
 )
 
 
-class JournalTable(Table):
+class JournalTable:
     """Needs the invocations first, and then their journals: a chunk does not say whose it is by id."""
 
     def __init__(self, need: Need, known: Known) -> None:
@@ -112,7 +112,7 @@ _EVENTS: Mapping[str, Callable[[Event], object]] = MappingProxyType(
 )
 
 
-class EventTable(Table):
+class EventTable:
     """As far as an invocation's row remembers: its last failure while it has not gone on since, and why it is paused."""
 
     def __init__(self, need: Need, known: Known) -> None:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from perdure.http.query.messages import Need, Rows
-from perdure.http.query.worker.building import Columns, Table
+from perdure.http.query.worker.building import Columns
 from perdure.http.query.worker.codes import code_text
 from perdure.model.ids import hash_key
 from perdure.model.journal import Failure
@@ -84,7 +84,7 @@ PROMISE_COLUMNS: _PromiseColumns = MappingProxyType(
 )
 
 
-class StateTable(Table):
+class StateTable:
     def __init__(self, need: Need) -> None:
         self._columns = Columns(need, STATE_COLUMNS)
 
@@ -100,7 +100,7 @@ class StateTable(Table):
         return self._columns.finish()
 
 
-class PromiseTable(Table):
+class PromiseTable:
     def __init__(self, need: Need) -> None:
         self._columns = Columns(need, PROMISE_COLUMNS)
 

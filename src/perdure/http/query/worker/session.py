@@ -19,12 +19,11 @@ from datafusion.dataframe import DataFrame
 from perdure.http.query import messages as m
 from perdure.http.query.schema import STATUS_VIEW, STATUS_VIEW_OF, TABLES
 from perdure.http.query.worker.arrow import EMPTY
+from perdure.http.query.worker.building import BATCH_ROWS, Known
 from perdure.http.query.worker.encoding import Encoder, encoder_for
 from perdure.http.query.worker.needs import needs_of
 from perdure.http.query.worker.refusals import NothingIsChanged, TooMuch, refused
-from perdure.http.query.worker.tables import Known, table_for
-
-BATCH_ROWS = 4096
+from perdure.http.query.worker.tables import table_for
 
 
 class Session:

@@ -11,8 +11,6 @@ from perdure.http.query.worker.building import Known, Table
 from perdure.http.query.worker.journals import EventTable, JournalTable
 from perdure.http.query.worker.keys import PromiseTable, StateTable
 
-__all__ = ["Known", "table_for"]
-
 
 def table_for(need: Need, known: Known) -> Table:
     if need.table in invocations.COLUMNS:
@@ -30,7 +28,7 @@ def table_for(need: Need, known: Known) -> Table:
             return FactTable(need, known)
 
 
-class FactTable(Table):
+class FactTable:
     """A table of which the facts say everything; one without content has no rows."""
 
     def __init__(self, need: Need, known: Known) -> None:
