@@ -124,17 +124,20 @@ async def test_a_step_runs_elsewhere_and_its_result_comes_back(node: perdure.Nod
     assert gone(pid), "and goes with the node"
 
 
+@pytest.mark.slow
 async def test_a_worker_that_dies_is_a_failed_try_of_the_step(node: perdure.Node, tmp_path: Path) -> None:
     async with node:
         assert await node.client.service_call(dies, str(tmp_path / "mark")) == "died"
 
 
+@pytest.mark.slow
 async def test_a_step_past_its_timeout_is_killed_and_tried_again(node: perdure.Node, tmp_path: Path) -> None:
     async with node:
         first = int(await node.client.service_call(hangs, str(tmp_path / "mark")))
         assert gone(first)
 
 
+@pytest.mark.slow
 async def test_a_terminal_error_travels_as_one(node: perdure.Node) -> None:
     async with node:
         with pytest.raises(perdure.TerminalError) as failed:
@@ -142,6 +145,7 @@ async def test_a_terminal_error_travels_as_one(node: perdure.Node) -> None:
         assert (failed.value.status_code, failed.value.message) == (422, "no such colour")
 
 
+@pytest.mark.slow
 async def test_a_stop_does_not_wait_for_a_worker_and_leaves_none(node: perdure.Node, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     async with node:

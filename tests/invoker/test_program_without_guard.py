@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
 import asyncio
 import perdure
@@ -27,6 +29,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_the_worker_names_the_missing_guard_and_ends(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

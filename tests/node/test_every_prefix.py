@@ -47,7 +47,7 @@ def journals(engine: Engine) -> dict[str, list[tuple[str, str]]]:
     return {target: sorted(each) for target, each in found.items()}
 
 
-@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("partitions", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("root", ROOTS)
 @in_virtual_time
 async def test_every_prefix_of_the_log_leads_to_the_same_end(root: str, partitions: int, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ async def holds(ctx: perdure.ObjectContext) -> str:
     return await ctx.awakeable(type_hint=str)[1]
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_thousand_sends_to_a_key_run_in_accepted_order_across_crashes(tmp_path: Path) -> None:
     engine = make_engine([ledger], tmp_path / "0")

@@ -119,6 +119,7 @@ def bench(in_memory_max: int) -> Bench:
     return Bench(timers, store, fired)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_hundred_thousand_timers_fire_once_each_in_order_from_a_small_heap() -> None:
     timers, store, fired = made = bench(in_memory_max=2_000)

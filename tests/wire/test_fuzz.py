@@ -22,6 +22,7 @@ STRUCTS = [
     kind
     for kind in vars(messages).values()
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == messages.__name__
+    if not kind.__name__.startswith("_")  # what two messages have in common is none
 ]
 COMMAND_TYPES = [number for number in range(0x0400, 0x0440) if name_of_type(number) is not None]
 REFUSED = (ProtocolViolation, MessageTooLarge, AwaitTooDeep)

@@ -42,6 +42,7 @@ async def test_what_is_described_is_served_and_says_nothing_else(server: Any) ->
         assert not (answer.status in (404, 405) and answer.body == b""), (method, path)
 
 
+@pytest.mark.slow
 async def test_other_tools_can_read_it(server: Any) -> None:
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
     schema = schemathesis.openapi.from_dict((await server.admin.get("/openapi")).json())
