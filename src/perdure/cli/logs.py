@@ -34,11 +34,7 @@ class JsonLines(logging.Formatter):
 
 
 def set_up(level: str, form: str) -> None:
-    """What a handler's body says through any logger appears once: lines of a replay are dropped."""
-    from perdure.sdk.logging import RestateLoggingFilter
-
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(RestateLoggingFilter())
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -124,9 +124,11 @@ class Attempt:
 
     def start(self) -> Turn:
         from perdure.sdk.anyio_support import support_anyio
+        from perdure.sdk.logging import say_once
         from perdure.sdk.runtime import run_handler
 
         support_anyio()
+        say_once()
         entered = self._enter()
         try:
             self._main = self.loop.create_task(run_handler(self), name="handler", context=contextvars.Context())
