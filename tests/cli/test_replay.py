@@ -125,6 +125,15 @@ def test_the_same_code_fits(place: Path) -> None:
     assert all(each["same_code"] for each in report["invocations"])
 
 
+def test_an_app_that_sets_up_its_own_logging_keeps_the_report_clean(place: Path) -> None:
+    """`judged` sees to it that nothing stands beside the report."""
+    code = "import logging\nlogging.basicConfig(level=logging.INFO)\n" + ORIGINAL.replace(
+        '    await ctx.run_typed("charge", charge)\n',
+        '    logging.info("buying")\n    await ctx.run_typed("bill", charge)\n',
+    )
+    assert list(breaking(judged(place, code)[1])) == ["Shop/buy"]
+
+
 def test_a_change_behind_the_journals_end_fits(place: Path) -> None:
     code, report = judged(place, ORIGINAL.replace('"again"', '"once more"'))
     assert (code, report["breaking"]) == (0, 0)

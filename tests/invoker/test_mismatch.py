@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 import perdure
+from perdure.invoker.replay import explain, same
 from perdure.invoker.source_places import lines_that_ask_for
+from perdure.model import journal as j
+from perdure.model.target import Target
 from perdure.store.rows import Status
 
 from ..node.rig import result_of, row_of, running, send, until_status
@@ -106,6 +109,45 @@ async def test_both_sides_are_shown_with_the_line_of_the_code(tmp_path: Path) ->
     assert "in renamed" in message or "in step" in message
     here = next(number for number, line in enumerate(SOURCE, 1) if 'step(ctx, "charge")' in line)
     assert f'run "charge" (in this code at {__file__}:{here})' in message, "where the recorded operation stands"
+
+
+@pytest.mark.parametrize(
+    ("issued", "cause"),
+    [
+        (j.Run(1, "bill"), "added, removed, renamed or reordered"),
+        (j.Sleep(1, 0, "pay"), "added, removed, renamed or reordered"),
+        (None, "added, removed, renamed or reordered"),
+        (j.SetState("a", b"2"), "the arguments of this operation changed"),
+        (j.SetState("b", b"1"), "added, removed, renamed or reordered"),
+    ],
+)
+def test_the_likely_cause_is_told(issued: j.Command | None, cause: str) -> None:
+    recorded = j.SetState("a", b"1") if isinstance(issued, j.SetState) else j.Run(1, "pay")
+    told = explain(3, recorded, issued, "", "", None, "")
+    assert cause in told.partition("Likely cause: ")[2]
+
+
+TO = Target("Shop", None, "buy")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "issued", "fits"),
+    [
+        (j.Call(2, 1, TO, [], b"1"), j.Call(2, 1, TO, [], b"1"), True),
+        (j.Call(2, 1, TO, [], b"1"), j.Call(2, 1, TO, [], b"2"), False),
+        (j.Call(2, 1, TO, [], b"1"), j.Call(2, 1, Target("Shop", None, "sell"), [], b"1"), False),
+        (j.Call(2, 1, TO, [], b"1"), j.Call(2, 1, TO, [], b"1", "key"), False),
+        (j.OneWayCall(1, TO, [], b"1"), j.OneWayCall(1, TO, [], b"2"), False),
+        (j.OneWayCall(1, TO, [], b"1", invoke_at_ms=5), j.OneWayCall(1, TO, [], b"1", invoke_at_ms=9), True),
+        (j.Sleep(1, 5, "nap"), j.Sleep(1, 9, "nap"), True),
+        (j.Sleep(1, 5, "nap"), j.Sleep(1, 5, "rest"), False),
+        (j.SetState("a", b"1"), j.SetState("a", b"2"), False),
+        (j.Output(b"1"), j.Output(b"2"), True),
+    ],
+)
+def test_what_has_to_be_the_same(recorded: j.Command, issued: j.Command, fits: bool) -> None:
+    """What an operation asks for is compared; when a timer is due, and what the handler comes to in the end, is not."""
+    assert same(recorded, issued) is fits
 
 
 @in_virtual_time

@@ -40,7 +40,7 @@ def command(apps: tuple[str, ...], data: Path | None, as_json: bool) -> None:
 
     app = load_app(apps)
     assert app is not None
-    logging.getLogger().addHandler(logging.NullHandler())  # replayed handlers and their failures speak in the report
+    logging.disable()  # handlers and their failures speak in the report, also where the app has set up logging
     with copied(data or load({}, os.environ).data) as copy:
         verdicts = asyncio.run(_verdicts(copy, app))
     broken = [verdict for verdict in verdicts if verdict.breaks]

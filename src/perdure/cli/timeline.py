@@ -75,14 +75,14 @@ def _error(error: Shown) -> str:
 
 
 def _wait(wait: Shown, now_ms: int) -> str:
-    text = str(wait["text"])
+    text, semicolon, why = str(wait["text"]).partition("; " if wait["kind"] in ("person", "retry") else "\0")
     if "until_ms" in wait:
         text += f", {relative(wait['until_ms'], now_ms)} ({at(wait['until_ms'])})"
     if "invocation_id" in wait:
         text += f", {'held by' if wait['kind'] == 'key' else 'invocation'} {wait['invocation_id']}"
     if "since_ms" in wait:
         text += f", for {duration(max(0, now_ms - wait['since_ms']))}"
-    return text
+    return f"{text}{semicolon}{why}"
 
 
 def _moment(moment: Shown, began_ms: int, now_ms: int) -> tuple[str, ...]:

@@ -110,6 +110,8 @@ class Proposals:
             then = f"next attempt in {(record.retry_at_ms - record.at_ms) / 1000:.1f} s"
         else:
             then = "it is paused" if record.exhausted == "pause" else "it ends with this error"
-        _logger.warning("attempt %d of %s failed: %s; %s", self._epoch, who, record.error.message, then)
+        _logger.warning(
+            "attempt %d of %s failed: %s; %s", self._epoch, who, record.error.message.removesuffix("."), then
+        )
         if record.error.stacktrace:
             _logger.info("%s", record.error.stacktrace)

@@ -73,15 +73,19 @@ def _issues(issued: Command | None) -> str:
 
 
 def _cause(recorded: Command | None, issued: Command | None) -> str:
-    if type(recorded) is not type(issued):
+    if type(recorded) is not type(issued) or _subject(recorded) != _subject(issued):
         return (
-            "Likely cause: the handler was changed (an operation added, removed or reordered before this point), or it "
+            "Likely cause: the handler was changed (an operation added, removed, renamed or reordered), or it "
             "branches on something that is not recorded, such as the clock, randomness, the environment or set order."
         )
     return (
         "Likely cause: the arguments of this operation changed with the code, or they depend on something that is not "
         "recorded, such as the clock, randomness or the environment."
     )
+
+
+def _subject(command: Command | None) -> list[object]:
+    return [getattr(command, field, None) for field in ("name", "target", "key", "awakeable_id")]
 
 
 def describe(command: Command | None) -> str:
