@@ -15,9 +15,9 @@ def say_once() -> None:
     logging.Logger.handle = _handle_once  # type: ignore[method-assign]
 
 
-def _handle_once(logger: logging.Logger, record: logging.LogRecord) -> None:
+def _handle_once(self: logging.Logger, record: logging.LogRecord) -> None:
     if not _said_before(record):
-        _handle(logger, record)
+        _handle(self, record)
 
 
 def _said_before(record: logging.LogRecord) -> bool:
