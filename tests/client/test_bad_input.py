@@ -196,8 +196,8 @@ async def test_all_fields_that_pydantic_names_are_named_without_their_values(cli
     with pytest.raises(perdure.Refused) as refused:
         await client.generic_call("Shop", "by_list", b'[{"count": "secret"}, {"item": "a", "count": 1}]')
     assert refused.value.message == (
-        "input validation error: Field required - at `$.0.item`; "
-        "Input should be a valid integer, unable to parse string as an integer - at `$.0.count`"
+        "input validation error: Field required - at `$[0].item`; "
+        "Input should be a valid integer, unable to parse string as an integer - at `$[0].count`"
     )
 
 

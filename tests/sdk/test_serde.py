@@ -9,7 +9,7 @@ import enum
 import subprocess
 import sys
 import uuid
-from typing import Any, Optional, TypedDict, Union
+from typing import Annotated, Any, Optional, TypedDict, Union
 
 import msgspec
 import pydantic
@@ -35,6 +35,26 @@ class Data:
 
 class Typed(TypedDict):
     x: int
+
+
+class Outer(pydantic.BaseModel):
+    inner: Model
+
+
+@dataclasses.dataclass
+class Holder:
+    """A model inside what is none."""
+
+    model: Model
+    more: list[Outer]
+
+
+class TypedHolder(TypedDict):
+    model: Model
+
+
+class StructHolder(msgspec.Struct):
+    holder: Holder | None = None
 
 
 class Colour(enum.Enum):
@@ -66,6 +86,11 @@ class Colour(enum.Enum):
         (list[Model], [Model(name="a")]),
         (Optional[Model], Model(name="a")),
         (dict[str, Model], {"k": Model(name="b")}),
+        (Holder, Holder(Model(name="a"), [Outer(inner=Model(name="b"))])),
+        (TypedHolder, TypedHolder(model=Model(name="a"))),
+        (StructHolder, StructHolder(Holder(Model(name="a"), []))),
+        (list[Holder], [Holder(Model(name="a"), [])]),
+        (Annotated[int, pydantic.Field(gt=3)], 4),
         (bytes, b"\x00\xff"),
     ],
 )
@@ -111,11 +136,20 @@ def test_json_that_does_not_fit_names_the_field() -> None:
         serde_for(Struct).deserialize(b'{"x":"a"}')
     with pytest.raises(pydantic.ValidationError, match="name"):
         serde_for(Model).deserialize(b"{}")
+    with pytest.raises(msgspec.ValidationError, match=r"^name: Field required; at: Input .* - at `\$\.holder\.model`$"):
+        serde_for(StructHolder).deserialize(b'{"holder": {"model": {"at": []}, "more": []}}')
+    with pytest.raises(pydantic.ValidationError, match="greater than 3"):
+        serde_for(Annotated[int, pydantic.Field(gt=3)]).deserialize(b"3")
 
 
 def test_schemas() -> None:
     assert json_schema(Struct)["$defs"]["Struct"]["required"] == ["x"]  # type: ignore[index]
     assert json_schema(Model)["properties"]["name"] == {"title": "Name", "type": "string"}  # type: ignore[index]
+    defs = json_schema(Holder)["$defs"]  # type: ignore[index]
+    assert set(defs["Holder"]["properties"]) == {"model", "more"}
+    assert defs["Holder"]["properties"]["model"]["required"] == ["name"]
+    assert defs["Model"]["required"] == ["name"], "what the schema of Outer refers to"
+    assert json_schema(Annotated[int, pydantic.Field(gt=3)]) == {"exclusiveMinimum": 3, "type": "integer"}
     assert json_schema(int) == {"type": "integer"}
     assert json_schema(None) is None and json_schema(bytes) is None
 

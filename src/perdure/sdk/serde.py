@@ -92,6 +92,14 @@ class MsgspecJsonSerde(JsonSerde[T]):
 def _decode_unknown(kind: type, value: object) -> object:
     if kind is object:  # as in dict[str, object]: whatever JSON holds
         return value
+    validate: Any = getattr(kind, "model_validate", None)
+    if validate is not None:  # a pydantic model inside a dataclass, TypedDict or Struct
+        try:
+            return validate(value)
+        except ValueError as error:
+            # msgspec adds where the model is.
+            said = "; ".join(f"{path.lstrip('.')}: {what}" for path, what in _misfits(error))
+            raise ValueError(said or str(error)) from error
     raise NotImplementedError(f"JSON cannot be read as a {kind.__qualname__}; give it a serde")
 
 
@@ -172,13 +180,20 @@ def takes_nothing(serde: Serde[Any]) -> bool:
 
 def in_words(error: Exception) -> str:
     """Why a value could not be read, with the name of each field; pydantic's own words take several lines and a link."""
+    return "; ".join(f"{what} - at `${path}`" for path, what in _misfits(error)) or str(error)
+
+
+def _misfits(error: Exception) -> list[tuple[str, str]]:
+    """Of a `ValidationError` of pydantic: where each field is that does not fit, as in `.items[0].name`, and why."""
     errors: Any = getattr(error, "errors", None)
     if errors is None or not type(error).__module__.startswith("pydantic"):
-        return str(error)
-    return "; ".join(
-        f"{each['msg']} - at `{'.'.join(['$', *map(str, each['loc'])])}`"
-        for each in errors(include_url=False, include_context=False, include_input=False)
-    )
+        return []
+    told = errors(include_url=False, include_context=False, include_input=False)
+    return [("".join(map(_step, each["loc"])), each["msg"]) for each in told]
+
+
+def _step(part: str | int) -> str:
+    return f"[{part}]" if isinstance(part, int) else f".{part}"
 
 
 def serde_for(annotation: Any) -> Serde[Any]:
@@ -212,7 +227,10 @@ def contains_pydantic(annotation: Any) -> bool:
         return False
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return issubclass(annotation, pydantic.BaseModel) or hasattr(annotation, "__pydantic_validator__")
-    return any(contains_pydantic(argument) for argument in typing.get_args(annotation))
+    # A constraint, as in `Annotated[int, Field(gt=0)]`, asks for pydantic as well.
+    return type(annotation).__module__.partition(".")[0] == "pydantic" or any(
+        contains_pydantic(argument) for argument in typing.get_args(annotation)
+    )
 
 
 def json_schema(annotation: Any) -> object | None:
@@ -222,8 +240,20 @@ def json_schema(annotation: Any) -> object | None:
         if isinstance(serde, PydanticJsonSerde):
             return typing.cast(object, serde.adapter.json_schema())
         if isinstance(serde, MsgspecJsonSerde):
-            return msgspec.json.schema(annotation)
+            return _msgspec_schema(annotation)
     except Exception:
         # A type that can be read and written but not described.
         return None
     return None
+
+
+def _msgspec_schema(annotation: Any) -> dict[str, Any]:
+    referred: dict[str, Any] = {}
+
+    def of_model(kind: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = kind.model_json_schema()
+        referred.update(schema.pop("$defs", {}))
+        return schema
+
+    schema = msgspec.json.schema(annotation, schema_hook=of_model)
+    return schema | {"$defs": referred | schema.get("$defs", {})} if referred else schema
