@@ -34,6 +34,15 @@ async def test_a_list_is_filtered_and_paged(world: Any) -> None:
     assert following["after"] is None
     one = (await world.admin.get("/perdure/invocations?service=Counter&handler=add&key=k2&status=completed")).json()
     assert [each["target"] for each in one["invocations"]] == ["Counter/k2/add"]
+    for query, count in {
+        "service=Echo": 1,
+        "service=Counter": 5,
+        "handler=say": 1,
+        "handler=add": 5,
+        "key=k2": 1,
+    }.items():
+        found = (await world.admin.get(f"/perdure/invocations?{query}")).json()
+        assert len(found["invocations"]) == count, query
     both = (await world.admin.get("/perdure/invocations?status=scheduled,failed&status=paused")).json()
     assert [each["id"] for each in both["invocations"]] == [later]
 
