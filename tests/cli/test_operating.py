@@ -226,6 +226,7 @@ def test_a_paused_invocation_shows_why_and_goes_on_after_kill_9(own: Operator) -
     assert (own.directory / "notes").read_text() == "tea", "the step before ran once"
     done = own.run("invocations", "describe", sold)
     assert "  status     completed\n" in done and '  result     "sold tea"\n' in done
+    assert re.search(r"\n\d+ +\+[\d.]+ m?s +[\d.]+ m?s  run charge +done", done), "when it began, and how long it took"
 
 
 def test_a_restart_keeps_the_prefix_and_runs_the_rest_again(own: Operator) -> None:
