@@ -256,6 +256,14 @@ async def test_process_steps_that_cannot_travel_are_refused_up_front(function: A
     assert not any(isinstance(entry, Run) for entry in driver.journal)
 
 
+async def test_an_argument_in_the_place_of_the_options_is_refused() -> None:
+    async def handler(ctx: Context) -> None:
+        with pytest.raises(StepError, match=r"PD0408: .* got a value of type int where its options stand"):
+            ctx.run_typed("measure", len, 4)  # type: ignore[call-overload]
+
+    assert drive(handler).outcome is Turn.ENDED
+
+
 async def test_a_coroutine_instead_of_a_function_is_refused() -> None:
     async def handler(ctx: Context) -> None:
         with pytest.raises(StepError, match="instead of a function"):

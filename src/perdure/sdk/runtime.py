@@ -34,6 +34,7 @@ from perdure.sdk.steps import (
     RunOptions,
     action_of,
     check_process_step,
+    no_options,
     retry_policy,
     run_async,
     run_plain,
@@ -160,6 +161,8 @@ class InvocationContext(  # pyright: ignore[reportIncompatibleMethodOverride]
         *args: Any,
         **kwargs: Any,
     ) -> DurableFuture[Any]:
+        if not isinstance(options, RunOptions):
+            raise no_options(options)
         return self._step(name, action, options.serde, options.type_hint, options, args, kwargs)
 
     def _step(

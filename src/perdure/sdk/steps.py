@@ -51,6 +51,13 @@ class RunOptions(Generic[T]):
 DEFAULT_OPTIONS: RunOptions[Any] = RunOptions()
 
 
+def no_options(given: object) -> StepError:
+    return StepError(
+        f"ctx.run_typed got a value of type {type(given).__qualname__} where its options stand.",
+        "The arguments of the function come behind them: `ctx.run_typed('name', function, RunOptions(), argument)`.",
+    )
+
+
 def retry_policy(options: RunOptions[Any]) -> StepRetryPolicy | None:
     duration = options.max_duration if options.max_duration is not None else options.max_retry_duration
     given = {
