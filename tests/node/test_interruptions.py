@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import perdure
+from perdure.model.ids import format_invocation_id
 from perdure.node.engine import Engine
 from perdure.store.rows import Status
 
@@ -19,11 +20,13 @@ from .virtual import in_virtual_time
 
 victim = perdure.Service("Victim")
 started: Counter[str] = Counter()
+seen: list[tuple[str, int]] = []
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     started.clear()
+    seen.clear()
 
 
 @victim.handler()
@@ -35,6 +38,16 @@ async def hangs(ctx: perdure.Context) -> str:
         await asyncio.sleep(1_000_000)
         return "never"
 
+    return await ctx.run_typed("hang", body)
+
+
+@victim.handler()
+async def fenced(ctx: perdure.Context) -> str:
+    async def body() -> str:
+        await asyncio.sleep(1_000_000)
+        return "never"
+
+    seen.append((ctx.request().id, ctx.attempt_epoch()))
     return await ctx.run_typed("hang", body)
 
 
@@ -74,6 +87,25 @@ class Machine:
         self.kills += 1
         image(self.directory / str(self.kills - 1), self.directory / str(self.kills))
         await abandon(engine)
+
+
+@in_virtual_time
+async def test_a_handler_sees_one_id_and_an_epoch_that_grows_over_two_kills_and_a_restart(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    engine = await machine.start()
+    invocation_id = await send(engine, "Victim/fenced")
+    for times in (1, 2):
+        await until(lambda times=times: len(seen) == times)  # type: ignore[misc]
+        await machine.kill(engine)
+        engine = await machine.start()
+    await until(lambda: len(seen) == 3)
+    await engine.stop()
+    engine = await machine.start()
+    await until(lambda: len(seen) == 4)
+    assert {each for each, _ in seen} == {format_invocation_id(invocation_id)}
+    epochs = [epoch for _, epoch in seen]
+    assert epochs == sorted(set(epochs)) and epochs[-1] == row_of(engine, invocation_id).epoch
+    await abandon(engine)
 
 
 @in_virtual_time
