@@ -20,6 +20,9 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 T = TypeVar("T")
 
+URL_BYTES_MAX = 65_535
+"""Path and query: what the parser of HTTP/1.1 can count, and so in HTTP/2."""
+
 
 class Answer(Protocol):
     """What `direct` is given to answer with, once, now or later. It never raises."""

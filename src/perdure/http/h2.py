@@ -34,8 +34,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import Frame, GoAwayFrame
 from uvicorn.server import ServerState
 
-from perdure.http.asgi import App, Message, RawHeaders, send_reply, server_refusal
-from perdure.http.protocol import URL_BYTES_MAX
+from perdure.http.asgi import URL_BYTES_MAX, App, Message, RawHeaders, send_reply, server_refusal
 from perdure.invoker.remote.h2_state import PlainEncoder
 from perdure.model.limits import KIB, MIB
 

@@ -16,15 +16,13 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from perdure.http.asgi import App, Direct, server_refusal
+from perdure.http.asgi import URL_BYTES_MAX, App, Direct, server_refusal
 from perdure.http.direct import BODY_BYTES_MAX as DIRECT_BODY_BYTES_MAX
 from perdure.http.direct import Exchange, State
 from perdure.model.limits import BODY_BYTES_MAX, KIB
 
 HEAD_BYTES_MAX = 256 * KIB
 """Request line and headers."""
-URL_BYTES_MAX = 65_535
-"""Path and query: what the parser can count."""
 UNWANTED_BYTES_MAX = 2 * BODY_BYTES_MAX
 """How much of a body is read and thrown away, so that its sender gets to see the reply, before the connection is cut."""
 
