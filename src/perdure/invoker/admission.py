@@ -8,9 +8,10 @@ from perdure.invoker import replay
 from perdure.invoker.requests import make_request
 from perdure.model import journal as j
 from perdure.model.errors import PerdureError
+from perdure.model.ids import BadId, parse_awakeable_id
 from perdure.model.limits import BODY_BYTES_MAX, JOURNAL_ENTRIES_MAX, TIMER_AT_MS_MAX
 from perdure.model.records import AttemptError
-from perdure.model.target import HandlerKind, ServiceKind
+from perdure.model.target import HandlerKind, ServiceKind, Target
 
 if TYPE_CHECKING:
     from perdure.invoker.host import Host
@@ -54,6 +55,8 @@ def admit(command: j.Command, host: Host, spec: HandlerSpec, key: tuple[int, int
         _check_size(command, getattr(command, field))
     if kind is j.Call or kind is j.OneWayCall:
         _resolve(cast("j.Call | j.OneWayCall", command), host, key, row)
+    elif kind is j.CompleteAwakeable:
+        _check_awakeable(cast(j.CompleteAwakeable, command))
     elif kind is j.Sleep:
         sleep = cast(j.Sleep, command)
         sleep.wake_at_ms = min(sleep.wake_at_ms, TIMER_AT_MS_MAX)
@@ -68,6 +71,14 @@ def admit(command: j.Command, host: Host, spec: HandlerSpec, key: tuple[int, int
 def _refuse(row: Invocation, command: j.Command, why: str) -> NoReturn:
     text = f"{row.target} may not {replay.describe(command)}: {why}."
     raise CommandRefused(AttemptError(500, text, doc_code="RT0017"), park=True)
+
+
+def _check_awakeable(command: j.CompleteAwakeable) -> None:
+    try:
+        parse_awakeable_id(command.awakeable_id)
+    except BadId as bad:
+        text = f"'{command.awakeable_id}' is no id of an awakeable: {bad}."
+        raise CommandRefused(AttemptError(500, text, doc_code="RT0012"), park=False) from bad
 
 
 def _of_workflow(host: Host, spec: HandlerSpec, row: Invocation) -> bool:
@@ -92,10 +103,14 @@ def _resolve(command: j.Call | j.OneWayCall, host: Host, key: tuple[int, int], r
         service, spec = host.resolve(target.service, target.handler)
     except PerdureError as unknown:
         # Retried, not parked: the service may be registered by then.
-        raise CommandRefused(AttemptError(404, unknown.what, doc_code="RT0018"), park=False) from unknown
-    if (target.key is None) != (service.kind is ServiceKind.SERVICE):
-        wanted = "no key" if target.key is not None else "a key"
-        raise CommandRefused(AttemptError(500, f"{target} takes {wanted}.", doc_code="RT0017"), park=False)
+        text = f"the service handler {target.service}/{target.handler} was not found: {unknown.what}"
+        raise CommandRefused(AttemptError(500, text, doc_code="RT0018"), park=False) from unknown
+    if service.kind is ServiceKind.SERVICE:
+        if target.key is not None:
+            text = f"a key was provided, but the callee '{target.service}' is a Service: call it without one."
+            raise CommandRefused(AttemptError(500, text, doc_code="RT0017"), park=False)
+    elif target.key is None:  # the protocol does not tell no key from an empty one
+        target = Target(target.service, "", target.handler)
     if command.idempotency_key == "":
         text = f"{target} is called with an empty idempotency key: leave it out, or give one."
         raise CommandRefused(AttemptError(500, text, doc_code="RT0017"), park=False)

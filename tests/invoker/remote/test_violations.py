@@ -140,11 +140,11 @@ async def test_retry_after_sets_the_delay_and_does_not_count() -> None:
         ("Flow/k/shared", j.ClearState("a"), "RT0017"),
         ("Object/k/h", j.GetPromise(1, "p"), "RT0017"),
         ("Object/k/shared", j.PeekPromise(1, "p"), "RT0017"),
-        ("Plain/h", j.Call(2, 1, Target("Object", None, "h"), [], b""), "RT0017"),
         ("Plain/h", j.Call(2, 1, Target("Plain", "k", "h"), [], b""), "RT0017"),
         ("Plain/h", j.Call(2, 1, Target("Plain", None, "h"), [], b"", ""), "RT0017"),
         ("Plain/h", j.Call(2, 1, Target("Nobody", None, "h"), [], b""), "RT0018"),
         ("Plain/h", j.OneWayCall(1, Target("Plain", None, "nothing"), [], b""), "RT0018"),
+        ("Plain/h", j.CompleteAwakeable("garbage", b""), "RT0012"),
         ("Plain/h", j.Call(2, 1, Target("Plain", None, "h"), [], b"", scope="s"), "RT0024"),
         ("Plain/h", j.OneWayCall(1, Target("Plain", None, "h"), [], b"", limit_key="l"), "RT0024"),
     ],
@@ -176,6 +176,22 @@ async def test_what_it_may(target: str, command: j.Command) -> None:
         (await there.stream()).accept(commands(command) + output())
         await there.attach(invocation_id)
         assert there.row(invocation_id).last_error is None
+
+
+async def test_no_key_is_the_empty_key() -> None:
+    """As in Restate: the protocol has one way to write both."""
+    async with scripted() as there:
+        invocation_id = await there.send()
+        caller = await there.stream()
+        caller.accept(commands(j.Call(2, 1, Target("Object", None, "h"), [], b"")))
+        callee = await there.stream()
+        assert (await callee.start()).key == ""
+        callee.accept(output(), end=True)
+        await caller.notified(2)
+        caller.say(output(), end=True)
+        await there.attach(invocation_id)
+        (call,) = [entry for entry in there.journal(invocation_id) if type(entry) is j.Call]
+        assert call.request is not None and str(call.request.target) == "Object//h"
 
 
 async def test_a_deployment_that_never_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,9 @@ _CATCH_UP_S = 0.005
 """How often a deployment that is not read is looked after."""
 _FAREWELL_S = 5.0
 """How long a deployment may take to end its response after it said its last."""
-_GIVES_UP = "the deployment did not answer within the abort timeout ({} s) after it was asked to let go."
+_GIVES_UP = (
+    "the invocation stream was closed after the 'abort timeout' ({} s) fired: the deployment was asked to let go."
+)
 
 
 class RemoteAttempt:
