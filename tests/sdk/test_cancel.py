@@ -141,20 +141,32 @@ async def test_cancelling_another_invocation_is_a_signal_to_it() -> None:
     assert told == [bytes([2]) * 24, bytes([3]) * 24, bytes([3]) * 24]
 
 
-async def test_a_child_whose_id_is_not_known_yet_is_told_when_it_is() -> None:
+async def test_it_waits_for_the_id_of_a_child_so_that_none_is_left_behind() -> None:
     async def handler(ctx: Context) -> None:
-        call = ctx.generic_call("S", "h", b"x")
-        try:
+        await ctx.generic_call("S", "h", b"x")
+
+    driver = drive(handler, run=False)
+    attempt = driver.begin()
+    driver.turn(attempt.start)
+    driver._answer_all = lambda: None  # type: ignore[method-assign]
+    assert driver.turn(lambda: attempt.deliver(CANCEL, 0)) is Turn.WAITING
+    assert attempt.awaiting().completions == [1, 2]
+    driver.turn(lambda: attempt.deliver(Completion(1, CompletionCode.CALL_INVOCATION_ID, b"i" * 24), 0))
+    assert driver.journal[-2:] == [SendSignal(b"i" * 24, 1), Output(Failure(409, "cancelled"))]
+
+
+async def test_a_child_that_was_refused_does_not_hold_it_back() -> None:
+    async def handler(ctx: Context) -> None:
+        calls = [ctx.generic_call("S", "h", b"x"), ctx.generic_call("S", "h", b"y")]
+        for call in calls:
             await call
-        except TerminalError:
-            await call.invocation_id()
-            raise
 
     driver = drive(handler, run=False)
     attempt = driver.begin()
     driver.turn(attempt.start)
     driver._answer_all = lambda: None  # type: ignore[method-assign]
     driver.turn(lambda: attempt.deliver(CANCEL, 0))
-    assert not any(isinstance(entry, SendSignal) for entry in driver.journal)
-    driver.turn(lambda: attempt.deliver(Completion(1, CompletionCode.CALL_INVOCATION_ID, b"i" * 24), 0))
+    refused = Completion(1, CompletionCode.CALL_INVOCATION_ID, Failure(404, "no such service"))
+    assert driver.turn(lambda: attempt.deliver(refused, 0)) is Turn.WAITING
+    driver.turn(lambda: attempt.deliver(Completion(3, CompletionCode.CALL_INVOCATION_ID, b"i" * 24), 0))
     assert driver.journal[-2:] == [SendSignal(b"i" * 24, 1), Output(Failure(409, "cancelled"))]

@@ -65,6 +65,7 @@ class Attempt:
         "_pending",
         "_signals",
         "_waits_refused",
+        "cancel_waits",
         "cancelled",
         "codec",
         "complete_hooks",
@@ -97,6 +98,8 @@ class Attempt:
         self.retry_after_ms: int | None = None
         self.park = False
         self.cancelled = False
+        self.cancel_waits = False
+        """A cancellation has come, and is held until the ids of all children are known."""
         self.issued = 1
         """Commands issued so far, the `Input` counted."""
         self.complete_hooks: tuple[Callable[[], object], ...] = ()
@@ -151,6 +154,8 @@ class Attempt:
                 waiting = self._pending.pop(notification.completion_id, None)
                 if waiting is not None:
                     waiting.resolve(notification.result)
+                    if self.cancel_waits:
+                        self._cancel()
             else:
                 self._signalled(notification)  # type: ignore[arg-type]
             return self._run_turn()
@@ -453,15 +458,18 @@ class Attempt:
             self._signal_box().deliver(signal, keep=isinstance(number, str) or number >= self._next_signal)
 
     def _cancel(self) -> None:
-        """Cancellation, once: children are told, then whatever is durable and pending fails."""
-        if self.cancelled:
+        """Cancellation, once: children are told, then whatever is durable and pending fails.
+
+        It waits for the id of every child: a handler that ends before would leave one behind that nobody can tell.
+        """
+        children = list((self._calls or {}).values())
+        self.cancel_waits = not self.cancelled and any(callee.completion_id in self._pending for callee in children)
+        if self.cancelled or self.cancel_waits:
             return
         self.cancelled = True
-        for callee in (self._calls or {}).values():
-            if callee.raw is not None:
-                self.cancel_child(callee)
-            else:
-                callee.cancel_when_known = True
+        for callee in children:
+            if callee.raw is not None:  # else it was refused
+                self.issue(SendSignal(invocation_id=callee.raw, signal_id=CANCEL_SIGNAL))
         failed = False
         for number, waiting in list(self._pending.items()):
             if waiting.fail(cancelled_error()):
@@ -484,13 +492,8 @@ class Attempt:
         self._calls[completion_id] = callee
 
     def child_done(self, completion_id: int) -> None:
-        callee = None if self._calls is None else self._calls.pop(completion_id, None)
-        if callee is not None:
-            callee.cancel_when_known = False
-
-    def cancel_child(self, callee: InvocationIdSlot) -> None:
-        assert callee.raw is not None
-        self.issue(SendSignal(invocation_id=callee.raw, signal_id=CANCEL_SIGNAL))
+        if self._calls is not None:
+            self._calls.pop(completion_id, None)
 
     def cancel_invocation(self, invocation_id: str) -> None:
         self.issue(SendSignal(invocation_id=raw_invocation_id(invocation_id), signal_id=CANCEL_SIGNAL))

@@ -140,27 +140,24 @@ class LoopTimer:
 class InvocationIdSlot:
     """The id of a call's or send's invocation: kept when it arrives, a future only when somebody asks for it."""
 
-    __slots__ = ("attempt", "cancel_when_known", "completion_id", "future", "raw")
+    __slots__ = ("attempt", "completion_id", "future", "raw")
 
     def __init__(self, attempt: Attempt, completion_id: int) -> None:
         self.attempt = attempt
         self.completion_id = completion_id
         self.raw: bytes | None = None
-        self.cancel_when_known = False
         self.future: DurableFuture[str] | None = None
 
     def resolve(self, result: bytes | Failure | list[str] | None) -> None:
         if isinstance(result, bytes):
             self.raw = result
-            if self.cancel_when_known:
-                self.attempt.cancel_child(self)
             if self.future is not None and not self.future.done():
                 self.future.set_result(format_invocation_id(result))
         elif isinstance(result, Failure) and self.future is not None:
             self.future.fail(error_of(result))
 
     def wanted(self) -> bool:
-        return self.future is not None and not self.future.done()
+        return self.attempt.cancel_waits or (self.future is not None and not self.future.done())
 
     def fail(self, error: BaseException) -> bool:
         return self.future is not None and self.future.fail(error)

@@ -311,8 +311,6 @@ def _unfinished(engine: SimEngine) -> list[str]:
     for tables in engine.store.tables:
         for seq in range(1, tables.meta.next_seq):
             row = tables.invocation(seq)
-            if row is not None and row.target.handler == "hang" and not engine.simulation.scenario.gentle:
-                continue  # may have lost a caller that was cancelled before it knew its id, and waits for ever
             if row is not None and row.status is not Status.COMPLETED:
                 left.append(f"{row.status.name} {row.target}")
         for target in range(engine.partitions):

@@ -14,6 +14,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 ANY: Final = "<any>"
+REFUSED: Final = 418
+CANCELLED_CHILD: Final = 410
+"""Codes of the failures that programs expect; that of an invocation which is cancelled itself (409) is none of them."""
 
 Kind = Literal[
     "step", "big", "thread", "failing", "sleep", "nap", "call", "send", "attach", "twice", "gather", "group", "timeout",
@@ -47,7 +50,7 @@ class Program(msgspec.Struct, omit_defaults=True):
     operations: list[Operation]
     key: str = ""
     fails: bool = False
-    """It ends with a terminal error, code 418."""
+    """It ends with a terminal error, code REFUSED."""
 
 
 class Author:
@@ -119,7 +122,7 @@ class Author:
 def expected(program: Program) -> Any:
     """What the program must return, as JSON; ANY where others decide. A failure is `["failed", code]`."""
     if program.fails:
-        return ["failed", 418]
+        return ["failed", REFUSED]
     state: dict[str, int] = {}
     return [_expected(operation, state) for operation in program.operations]
 
@@ -141,9 +144,9 @@ def _expected(operation: Operation, state: dict[str, int]) -> Any:
         case "timeout":
             return "timeout"
         case "cancel":
-            return ["failed", 409]
+            return ["failed", CANCELLED_CHILD]
         case "refused":
-            return ["failed", 418]
+            return ["failed", REFUSED]
         case "flow" | "swap":
             return [operation.value, operation.value + 1]
         case "set":
