@@ -49,6 +49,21 @@ async def plain(ctx: perdure.Context) -> str:
 
 
 @flaky.handler()
+async def steps_in_a_step(ctx: perdure.Context) -> None:
+    await ctx.run_typed("outer", inner, perdure.RunOptions(), ctx)
+
+
+@flaky.handler()
+async def steps_in_a_step_with_a_policy(ctx: perdure.Context) -> None:
+    await ctx.run_typed("outer", inner, perdure.RunOptions(max_attempts=1), ctx)
+
+
+async def inner(ctx: perdure.Context) -> str:
+    tries["in a step"] += 1
+    return await ctx.run_typed("inner", tried("a"))
+
+
+@flaky.handler()
 async def attempts(ctx: perdure.Context) -> str:
     options: perdure.RunOptions[str] = perdure.RunOptions(max_attempts=4, initial_retry_interval=timedelta(seconds=1))
     try:
@@ -267,6 +282,16 @@ async def test_progress_of_others_does_not_give_a_step_more_tries() -> None:
     async with running([flaky]) as engine:
         assert await call(engine, "Flaky/beside") == "gave up"
     assert tries["a"] == 4
+
+
+@in_virtual_time
+@pytest.mark.parametrize("handler", ["steps_in_a_step", "steps_in_a_step_with_a_policy"])
+async def test_a_step_that_uses_the_context_pauses_its_invocation_at_once(handler: str) -> None:
+    async with running([flaky]) as engine:
+        invocation_id = await send(engine, f"Flaky/{handler}")
+        row = await until_status(engine, invocation_id, Status.PAUSED)
+        assert row.last_error is not None and "PD0412" in row.last_error.message
+        assert (row.epoch, tries["in a step"]) == (1, 1)
 
 
 @in_virtual_time

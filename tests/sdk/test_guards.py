@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 import perdure
-from perdure import Context
+from perdure import Context, ObjectContext
 from perdure.model.driver import Turn
-from perdure.sdk.errors import DirectIOError, OutsideWakeError, UnorderedError
+from perdure.model.journal import Completion, Input, Run
+from perdure.sdk.errors import DirectIOError, OutsideWakeError, UnorderedError, UsedOutsideError
 
 from .driver import drive
 
@@ -193,6 +194,43 @@ async def test_waking_from_a_thread_during_a_turn_is_an_error() -> None:
 
     driver = drive(handler)
     assert caught and driver.outcome is Turn.FAILED
+
+
+OPERATIONS: dict[str, Callable[[ObjectContext], object]] = {
+    "set": lambda ctx: ctx.set("x", 1),
+    "get": lambda ctx: ctx.get("x"),
+    "run": lambda ctx: ctx.run_typed("inner", lambda: 1),
+    "sleep": lambda ctx: ctx.sleep(1),
+    "send": lambda ctx: ctx.generic_send("S", "h", b""),
+    "call": lambda ctx: ctx.generic_call("S", "h", b""),
+    "awakeable": lambda ctx: ctx.awakeable(),
+}
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+@pytest.mark.parametrize("mode", ["async", "thread"])
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+async def test_an_operation_of_the_context_inside_a_step_is_an_error(
+    operation: Callable[[ObjectContext], object], mode: str, swallowed: bool
+) -> None:
+    """A replay does not run the step again, and would not ask for the operation."""
+
+    async def handler(ctx: ObjectContext) -> None:
+        def plain() -> None:
+            with contextlib.suppress(UsedOutsideError if swallowed else KeyError):
+                operation(ctx)
+
+        async def body() -> None:
+            plain()
+
+        await ctx.run_typed("outer", plain if mode == "thread" else body)
+        await ctx.sleep(1)
+
+    driver = drive(handler, key="k")
+    assert driver.outcome is Turn.FAILED
+    assert driver.error is not None
+    assert driver.error.message.startswith("UsedOutsideError: PD0412: ") and f"{__file__}:" in driver.error.message
+    assert [type(entry) for entry in driver.journal if not isinstance(entry, Completion)] == [Input, Run]
 
 
 async def test_as_completed_over_coroutines_is_refused_by_name() -> None:

@@ -335,6 +335,10 @@ class LocalAttempt:
     def _step_failed(self, step: Step, error: BaseException) -> None:
         if self.over:
             return
+        author = self.author
+        if self._failing is None and author is not None and author.error is not None:
+            self._fail(author.error, park=author.park)  # the step broke the attempt off
+            return
         text = f"{type(error).__name__}: {error}"
         retry_after_ms: int | None = getattr(error, "retry_after_ms", None)
         asked = retry_after_ms is not None

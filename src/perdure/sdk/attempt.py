@@ -342,6 +342,7 @@ class Attempt:
 
     def issue(self, command: C) -> C:
         """Hand a command to the engine; what comes back is the command as it stands in the journal."""
+        self.loop.check_in_turn()
         self.issued += 1
         try:
             return self.driver.issue(command)
@@ -437,6 +438,7 @@ class Attempt:
     # --- signals and cancellation -------------------------------------------------------------------------------------
 
     def next_awakeable(self) -> int:
+        self.loop.check_in_turn()
         number = self._next_signal
         self._next_signal = number + 1
         return number

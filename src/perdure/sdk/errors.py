@@ -72,6 +72,12 @@ class OutsideWakeError(PerdureError, RuntimeError):
     code: ClassVar[str] = "PD0402"
 
 
+class UsedOutsideError(PerdureError, RuntimeError):
+    """An operation of the context was used outside the handler's body, mostly inside a step."""
+
+    code: ClassVar[str] = "PD0412"
+
+
 class TurnTooLongError(PerdureError, RuntimeError):
     """A handler ran without ever waiting for something durable."""
 

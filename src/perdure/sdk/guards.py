@@ -17,7 +17,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NoReturn, Protocol
 
-from perdure.sdk.errors import DirectIOError, OutsideWakeError, UnorderedError
+from perdure.sdk.errors import DirectIOError, OutsideWakeError, UnorderedError, UsedOutsideError
 
 _STDLIB = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 _SITE = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
@@ -87,6 +87,16 @@ def refuse_outside_wake(attempt: Guarded) -> NoReturn:
         "A step, a thread or other code outside the handler tried to wake it, for instance by setting a future or an "
         "event that the handler waits for.",
         "Return the value from the step (`await ctx.run_typed(...)`), or resolve an awakeable.",
+    )
+    attempt.break_off(error, park=True)
+    raise error
+
+
+def refuse_use_outside(attempt: Guarded, frame: FrameType | None) -> NoReturn:
+    error = UsedOutsideError(
+        f"The context was used at {user_line(frame)}, outside the handler's body: in a step, a thread or another task. A "
+        "replay does not run the step again, and would not ask for this operation.",
+        "Return what the step has found, and let the handler use the context with it.",
     )
     attempt.break_off(error, park=True)
     raise error

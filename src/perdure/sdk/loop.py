@@ -359,6 +359,11 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
     def is_running(self) -> bool:
         return self._thread != 0
 
+    def check_in_turn(self) -> None:
+        """Errors: UsedOutsideError when the caller is not the handler's code in a turn, on the thread of the turn."""
+        if get_ident() != self._thread and not self._closed:
+            guards.refuse_use_outside(self.attempt, sys._getframe(1))
+
     def is_closed(self) -> bool:
         return self._closed
 
