@@ -325,10 +325,7 @@ class Attempt:
 
     def _fail_from(self, exception: BaseException) -> None:
         retryable = retryable_cause(exception)
-        self.fail(
-            describe(exception),
-            retry_after_ms=None if retryable is None else retryable.retry_after_ms,
-        )
+        self.fail(describe(exception), retry_after_ms=None if retryable is None else retryable.retry_after_ms)
         self._exception = None
 
     def _go_inert(self) -> None:
