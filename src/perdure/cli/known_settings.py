@@ -132,9 +132,7 @@ SETTINGS: tuple[Setting, ...] = (
         "RESTATE_ADMIN__QUERY_ENGINE__MEMORY_SIZE",
         lambda value: values.size_in_words(cast(int, value)),
     ),
-    Setting(
-        "queries_max", values.whole_number, _QUERIES.at_once, "SQL queries that run at once; as many more may wait."
-    ),
+    Setting("queries_max", values.whole_number, _QUERIES.at_once, "SQL queries that run at once; 1000 more may wait."),
     _count(
         "partitions",
         "Number of partitions, fixed when the data directory is made; unset: what it has, else 1.",

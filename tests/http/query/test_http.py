@@ -25,7 +25,7 @@ LONG = "select count(*) from generate_series(1, 1000000000000)"
 @pytest.fixture
 async def client(world: Any) -> AsyncIterator[Client]:
     """Of an admin API whose queries have small bounds."""
-    world.more.append(queries_of(world.engine, Limits(at_once=1, seconds_max=60)))
+    world.more.append(queries_of(world.engine, Limits(at_once=1, waiting_max=1, seconds_max=60)))
     server = HttpServer(Admin(world.engine), "127.0.0.1", 0)
     yield Client(*await server.start())
     await server.stop(1)

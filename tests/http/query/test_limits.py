@@ -86,10 +86,10 @@ async def test_memory_has_a_bound(world: Any) -> None:
     assert (await queries.run("SELECT 1 AS one", "json")).rows == 1
 
 
-async def test_so_many_run_at_once_as_many_wait_and_more_are_refused(world: Any) -> None:
-    queries = world.with_limits(at_once=2)
+async def test_so_many_run_at_once_so_many_wait_and_more_are_refused(world: Any) -> None:
+    queries = world.with_limits(at_once=2, waiting_max=3)
     asked = [asyncio.ensure_future(queries.run(ENDLESS, "json")) for _ in range(2)]
-    asked += [asyncio.ensure_future(queries.run(f"SELECT {number} AS n", "json")) for number in range(2)]
+    asked += [asyncio.ensure_future(queries.run(f"SELECT {number} AS n", "json")) for number in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(TooManyQueries):
         await queries.run("SELECT 1", "json")
@@ -98,6 +98,7 @@ async def test_so_many_run_at_once_as_many_wait_and_more_are_refused(world: Any)
     assert [answer.body for answer in await asyncio.gather(*asked[2:])] == [
         b'{"rows":[{"n":0}]}',
         b'{"rows":[{"n":1}]}',
+        b'{"rows":[{"n":2}]}',
     ]
     await asyncio.gather(*asked[:2], return_exceptions=True)
 

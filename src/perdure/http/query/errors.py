@@ -82,8 +82,8 @@ class TooManyQueries(QueryError):
     status = 429
     sqlstate = "53300"
 
-    def __init__(self, running: int) -> None:
-        super().__init__(f"{running} queries run already, and as many wait.", "Try again in a moment.")
+    def __init__(self, running: int, waiting: int) -> None:
+        super().__init__(f"{running} queries run already, and {waiting} wait.", "Try again in a moment.")
 
 
 _SQLSTATES: dict[Kind, str] = {

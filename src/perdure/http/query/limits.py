@@ -15,7 +15,9 @@ class Limits:
     """Units: seconds and bytes."""
 
     at_once: int = 4
-    """Queries that run; as many more may wait."""
+    """Queries that run."""
+    waiting_max: int = 1000
+    """So many more may wait for their turn: programs that look again and again, many at a time, are not turned away."""
     seconds_max: float = 30.0
     """From where a query begins to run."""
     answer_bytes_max: int = 128 * MIB

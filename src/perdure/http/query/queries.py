@@ -66,8 +66,8 @@ class Queries:
         await self._engine.ready()
         if self._end is None:
             self._end = asyncio.ensure_future(self._close_with_the_engine())
-        if self._asked >= 2 * self.limits.at_once:
-            raise TooManyQueries(self.limits.at_once)
+        if self._asked >= self.limits.at_once + self.limits.waiting_max:
+            raise TooManyQueries(self.limits.at_once, self.limits.waiting_max)
         self._asked += 1
         try:
             async with self._turns:
