@@ -14,6 +14,7 @@ from perdure.model.limits import SEGMENT_FIRST_BYTES
 from perdure.node.engine import Engine
 from perdure.node.phase import Phase
 from perdure.node.settings import EngineSettings
+from perdure.store.checksums import checksum_vfs
 from perdure.store.errors import CheckpointFailed
 
 from .rig import call, until
@@ -32,7 +33,7 @@ class SmallDisk(apsw.VFS):
         self.name = name
         self.full = False
         self.refused = 0
-        super().__init__(name, "")
+        super().__init__(name, checksum_vfs())
 
     def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> apsw.VFSFile:
         return SmallFile(self, name, flags)
@@ -42,7 +43,7 @@ class SmallFile(apsw.VFSFile):
     def __init__(self, disk: SmallDisk, name: apsw.URIFilename | str | None, flags: list[int]) -> None:
         self._disk = disk
         self._grows = bool(flags[0] & apsw.SQLITE_OPEN_WAL)
-        super().__init__("", name, flags)
+        super().__init__(checksum_vfs(), name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:
         if self._disk.full and self._grows:

@@ -215,6 +215,16 @@ def checkpoint_without_sync() -> Iterator[None]:
         yield
 
 
+@mutation("store-damage")
+def no_page_checksums() -> Iterator[None]:
+    """SQLite's pages are made without checksums, and nobody asks for them."""
+    with _patched(
+        patch.object(schema, "RESERVED_BYTES", 0),
+        patch.object(schema, "require_checksums", lambda connection, where: None),
+    ):
+        yield
+
+
 @mutation("os")
 def log_not_synced_before_a_checkpoint() -> Iterator[None]:
     """With durability `os` the tables may then be ahead of the log."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from perdure.testing.sim import simulate
-from perdure.testing.sim.scenario import THEMES
+from perdure.testing.sim.scenario import ASKED_FOR, THEMES
 
 FOUND = [1050, 1083, 1289]
 """Seeds that failed when they were first run."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("theme", sorted(THEMES))
+@pytest.mark.parametrize("theme", sorted(THEMES | ASKED_FOR))
 def test_the_engine_holds(theme: str) -> None:
     for seed in range(12):
         report = simulate(seed, theme=theme)

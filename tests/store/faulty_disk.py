@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import apsw
 
+from perdure.store.checksums import checksum_vfs
+
 
 class FaultyDisk(apsw.VFS):
     def __init__(self, name: str) -> None:
@@ -11,7 +13,7 @@ class FaultyDisk(apsw.VFS):
         self.full = False
         """Nothing can be written."""
         self.unreadable = False
-        super().__init__(name, "")
+        super().__init__(name, checksum_vfs())
 
     def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> apsw.VFSFile:
         return _File(self, name, flags)
@@ -20,7 +22,7 @@ class FaultyDisk(apsw.VFS):
 class _File(apsw.VFSFile):
     def __init__(self, disk: FaultyDisk, name: apsw.URIFilename | str | None, flags: list[int]) -> None:
         self._disk = disk
-        super().__init__("", name, flags)
+        super().__init__(checksum_vfs(), name, flags)
 
     def xRead(self, amount: int, offset: int) -> bytes:
         if self._disk.unreadable:

@@ -142,7 +142,13 @@ class Core:
         else:
             self._directory = directory = DataDirectory(settings.data, self.files, settings.partitions)
             self.partitions = directory.partitions
-            self.store = Store.open(str(directory.store), self.partitions, executor=self.executor, vfs=self._sqlite_vfs)
+            self.store = Store.open(
+                str(directory.store),
+                self.partitions,
+                executor=self.executor,
+                vfs=self._sqlite_vfs,
+                on_failure=self._fail,
+            )
             self.log = await SegmentLog.open(
                 self.files,
                 directory.log,

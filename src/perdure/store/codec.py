@@ -1,4 +1,4 @@
-"""Rows as bytes: msgpack, and a CRC beside each, because SQLite checks none of its pages.
+"""Rows as bytes: msgpack, and a CRC beside each, for what the checksums of pages do not see (docs/store-format.md).
 
 The CRC covers the row's key and its content, so a row that was damaged, or that stands under another row's key, is refused
 by table and key; nothing is returned that was not written.

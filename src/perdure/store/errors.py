@@ -1,4 +1,4 @@
-"""What the store refuses or fails with: the codes PD0201 to PD0206 (pages in docs/errors/)."""
+"""What the store refuses or fails with: the codes PD0201 to PD0207 (pages in docs/errors/)."""
 
 from __future__ import annotations
 
@@ -43,3 +43,9 @@ class CheckpointUnderWay(PerdureError):
     """A checkpoint was begun while the last one is still being written, or had failed."""
 
     code = "PD0206"
+
+
+class ChecksumsMissing(PerdureError):
+    """The installed apsw comes without the extension that keeps the checksums of pages."""
+
+    code = "PD0207"

@@ -11,6 +11,7 @@ from typing import cast
 
 import apsw
 
+from perdure.store.checksums import RESERVED_BYTES, checksum_vfs, is_damage, require_checksums
 from perdure.store.codec import checked_number, row_crc
 from perdure.store.errors import PartitionsDiffer, StoreTooNew, StoreUnreadable
 
@@ -20,6 +21,7 @@ WAL_PAGES = 4_000
 WAL_BYTES_KEPT = 64 * 1024 * 1024
 BUSY_MS = 10_000
 STATEMENTS_CACHED = 64
+_IN_MEMORY = ":memory:"
 
 _TABLES = """
 CREATE TABLE store (name TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
@@ -63,14 +65,15 @@ CREATE TABLE promise (
 def open_writer(path: str | None, partitions: int, cache_bytes: int, vfs: str | None) -> apsw.Connection:
     """The one connection that writes. The file is made when it is missing; None: in memory.
 
-    Errors: StoreUnreadable (PD0201), StoreTooNew (PD0203), PartitionsDiffer (PD0204).
+    Errors: StoreUnreadable (PD0201), StoreTooNew (PD0203), PartitionsDiffer (PD0204), ChecksumsMissing (PD0207).
     """
     where = path or "in memory"
     try:
-        connection = _connect(path or ":memory:", apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
+        connection = _connect(path or _IN_MEMORY, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
     except apsw.Error as error:
         raise unreadable(where, error) from error
     try:
+        connection.reserve_bytes("main", RESERVED_BYTES)  # counts when the file is made, and not afterwards
         # The journal mode first: reading it is also what recovers a WAL left behind by a crash.
         connection.pragma("journal_mode", "WAL")
         _settle(connection, cache_bytes)
@@ -91,11 +94,19 @@ def open_reader(path: str, cache_bytes: int, vfs: str | None) -> apsw.Connection
     """A connection that only reads, and never touches the WAL. Errors: StoreUnreadable (PD0201)."""
     try:
         connection = _connect(path, apsw.SQLITE_OPEN_READONLY, vfs)
+    except apsw.Error as error:
+        raise unreadable(path, error) from error
+    try:
         connection.pragma("query_only", 1)
         connection.pragma("wal_autocheckpoint", 0)
         _settle(connection, cache_bytes)
+        require_checksums(connection, path)
     except apsw.Error as error:
+        let_go(connection)
         raise unreadable(path, error) from error
+    except BaseException:
+        let_go(connection)
+        raise
     return connection
 
 
@@ -114,6 +125,8 @@ def put_applied_lsn(connection: apsw.Connection, lsn: int) -> None:
 
 
 def unreadable(where: str, error: apsw.Error) -> StoreUnreadable:
+    if is_damage(error) and isinstance(error, apsw.IOError):
+        return StoreUnreadable(f"A page of the store {where} is damaged: its checksum does not match.", _RESTORE)
     return StoreUnreadable(f"The store {where} cannot be read: {type(error).__name__}: {error}.", _RESTORE)
 
 
@@ -121,6 +134,8 @@ _RESTORE = "Restore the data directory, or move the file away to rebuild it when
 
 
 def _connect(path: str, flags: int, vfs: str | None) -> apsw.Connection:
+    if vfs is None and path != _IN_MEMORY:
+        vfs = checksum_vfs()
     return apsw.Connection(path, flags=flags, vfs=vfs, statementcachesize=STATEMENTS_CACHED)
 
 
@@ -138,8 +153,12 @@ def _check_or_create(connection: apsw.Connection, partitions: int, where: str) -
             f"The store {where} has format {version}; this release of perdure reads up to {SCHEMA_VERSION}.",
             "Start it with the release that wrote it, or a later one.",
         )
+    if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
+        raise StoreUnreadable(f"The file {where} is a database of another program.", _RESTORE)
+    if connection.filename:
+        require_checksums(connection, where)
     if version == 0:
-        _create(connection, partitions, where)
+        _create(connection, partitions)
     held = _number(connection, "partitions")
     if held != partitions:
         raise PartitionsDiffer(
@@ -148,9 +167,7 @@ def _check_or_create(connection: apsw.Connection, partitions: int, where: str) -
         )
 
 
-def _create(connection: apsw.Connection, partitions: int, where: str) -> None:
-    if connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
-        raise StoreUnreadable(f"The file {where} is a database of another program.", _RESTORE)
+def _create(connection: apsw.Connection, partitions: int) -> None:
     # One transaction, so that a crash leaves either no table or all of them with their version.
     with connection:
         connection.execute(_TABLES)

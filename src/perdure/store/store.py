@@ -43,6 +43,7 @@ class Store:
         partitions: int,
         executor: Executor,
         another_reader: Callable[[], apsw.Connection],
+        on_failure: Callable[[PerdureError], None],
     ) -> None:
         self._writer = writer
         self._reader = reader
@@ -52,7 +53,7 @@ class Store:
         self._closed = False
         self.applied_lsn = applied_lsn(writer)
         """LSN of the last committed checkpoint."""
-        self.tables = [Tables(partition, Database(reader, partition)) for partition in range(partitions)]
+        self.tables = [Tables(partition, Database(reader, partition, on_failure)) for partition in range(partitions)]
         self._frozen: list[Layer] | None = None
         self._frozen_lsn = 0
         self._frozen_bytes = 0
@@ -66,10 +67,14 @@ class Store:
         executor: Executor,
         cache_bytes: int = SQLITE_CACHE_BYTES,
         vfs: str | None = None,
+        on_failure: Callable[[PerdureError], None] = lambda error: None,
     ) -> Store:
-        """Open the file, made when it is missing; None: a store in memory. `vfs` names another disk (apsw) for SQLite.
+        """Open the file, made when it is missing; None: a store in memory.
 
-        Errors: StoreUnreadable (PD0201), RowCorrupt (PD0202), StoreTooNew (PD0203), PartitionsDiffer (PD0204).
+        `vfs` names another disk (apsw) for SQLite; it lies over a checksum VFS, as `checksum_vfs()` is one. `on_failure` hears
+        of each read of the tables that finds damage or a disk that fails, besides the one who read.
+        Errors: StoreUnreadable (PD0201), RowCorrupt (PD0202), StoreTooNew (PD0203), PartitionsDiffer (PD0204),
+        ChecksumsMissing (PD0207).
         """
         writer = open_writer(path, partitions, cache_bytes, vfs)
         try:
@@ -78,7 +83,7 @@ class Store:
             def another() -> apsw.Connection:
                 return _copy_of(writer) if path is None else open_reader(path, SNAPSHOT_CACHE_BYTES, vfs)
 
-            return Store(writer, reader, partitions, executor, another)
+            return Store(writer, reader, partitions, executor, another, on_failure)
         except PerdureError:
             let_go(writer)
             raise

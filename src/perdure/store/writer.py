@@ -15,11 +15,12 @@ from typing import TypeAlias, TypeVar
 
 import apsw
 
+from perdure.store.checksums import is_damage
 from perdure.store.codec import Key, Value, encode, row_crc
 from perdure.store.errors import CheckpointFailed
 from perdure.store.layer import Layer, ObjectKey, Overlay, TimerKey
 from perdure.store.rows import Invocation
-from perdure.store.schema import put_applied_lsn
+from perdure.store.schema import put_applied_lsn, unreadable
 
 Row: TypeAlias = tuple[Value, ...]
 K = TypeVar("K", int, str, bytes, ObjectKey, tuple[str, str, int], TimerKey)
@@ -31,7 +32,10 @@ _RUN = 4_096
 
 
 def write_checkpoint(connection: apsw.Connection, lsn: int, layers: Sequence[Layer]) -> int:
-    """Commit what the layers (one per partition) hold; returns `lsn`. Errors: CheckpointFailed, nothing is written then."""
+    """Commit what the layers (one per partition) hold; returns `lsn`.
+
+    Errors: CheckpointFailed; StoreUnreadable (PD0201) when it meets a damaged page. Nothing is written then.
+    """
     try:
         connection.execute("BEGIN IMMEDIATE")
         for partition, layer in enumerate(layers):
@@ -40,6 +44,8 @@ def write_checkpoint(connection: apsw.Connection, lsn: int, layers: Sequence[Lay
         connection.execute("COMMIT")
     except Exception as error:  # whatever it was: a node that goes on without checkpoints would fill memory and disk
         _roll_back(connection)
+        if isinstance(error, apsw.Error) and is_damage(error):
+            raise unreadable(connection.filename, error) from error
         raise CheckpointFailed(
             f"The checkpoint at LSN {lsn} could not be written: {type(error).__name__}: {error}.",
             "Free space or repair the disk, then start again: the log still has everything.",

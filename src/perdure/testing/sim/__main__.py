@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from perdure.testing.sim.runner import run_one, run_seeds
-from perdure.testing.sim.scenario import KNOWN_GAPS, THEMES
+from perdure.testing.sim.scenario import ASKED_FOR, THEMES
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many seeds to run")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument(
-        "--theme", choices=sorted(THEMES | KNOWN_GAPS), help="what all seeds are about, instead of what each draws"
+        "--theme", choices=sorted(THEMES | ASKED_FOR), help="what all seeds are about, instead of what each draws"
     )
     parser.add_argument("--jobs", type=int, help="processes at once; one per core if left out")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the tenth seed that fails")

@@ -1,16 +1,23 @@
 """The two ways to the simulated disk: `Files` of the environment, and a VFS for SQLite.
 
+Between SQLite and the simulated disk lies what lies there in production: the VFS that keeps the checksums of pages. It binds
+for good to the VFS under it, so here is another copy of it, with a VFS under it that stays as long as the Python process and
+is handed the file of the right disk each time that a database is opened.
+
 SQLite's shared memory (`-shm`) and locks are the one thing that stays real: a scratch file of its own for each process,
 so that they go with it.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import apsw
+import apsw.sqlite_extra
 
 from perdure.env.files import File, FileLock, FileLocked
 from perdure.testing.sim.disk import Inode, Mount
@@ -101,7 +108,7 @@ class SimVFS(apsw.VFS):
         self.name = name
         self._mount = mount
         self._scratch = scratch / name
-        super().__init__(name, base="unix")
+        super().__init__(name, base=_checksums().name)
 
     def xFullPathname(self, name: str) -> str:
         return name
@@ -130,7 +137,8 @@ class SimVFS(apsw.VFS):
             raise _error(apsw.CantOpenError, apsw.SQLITE_CANTOPEN) from error
         flags[1] = flags[0]
         if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
-            return _DatabaseFile(self._mount, path, inode, str(self._scratch))
+            _checksums().under.next_file = _DatabaseFile(self._mount, path, inode, str(self._scratch))
+            return apsw.VFSFile(_checksums().name, name, flags)
         return _PlainFile(self._mount, path, inode, dirsync=bool(flags[0] & apsw.SQLITE_OPEN_CREATE))  # type: ignore[return-value]
 
     def xRandomness(self, numbytes: int) -> bytes:
@@ -141,6 +149,43 @@ class SimVFS(apsw.VFS):
 
     def xCurrentTime(self) -> float:
         return 2_460_000.5
+
+
+class _Under(apsw.VFS):
+    """What the copy of the checksum VFS is bound to: it hands on the file that was made for it."""
+
+    next_file: apsw.VFSFile | None = None
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
+        file, self.next_file = self.next_file, None
+        assert file is not None, "only databases come here, through SimVFS"
+        flags[1] = flags[0]
+        return file
+
+
+class _Checksums(apsw.VFS):
+    """Another copy of SQLite's checksum VFS, over a VFS of ours, under a name of its own."""
+
+    def __init__(self) -> None:
+        self.name = "perdure-sim-checksums"
+        default = apsw.vfs_names()[0]
+        self.under = _Under("perdure-sim-under", base=default, makedefault=True)
+        self._copy = tempfile.TemporaryDirectory(prefix="perdure-sim-")  # the same file again would be the same copy
+        path = shutil.copy(apsw.sqlite_extra.path("cksumvfs"), self._copy.name)
+        if "cksmvfs" in apsw.vfs_names():
+            apsw.unregister_vfs("cksmvfs")  # production's: whoever has it keeps it, and the next to ask loads it again
+        loader = apsw.Connection(":memory:", vfs=default)
+        loader.enable_load_extension(True)
+        loader.load_extension(path)
+        loader.close()
+        super().__init__(self.name, base="cksmvfs")
+        apsw.unregister_vfs("cksmvfs")
+        apsw.set_default_vfs(default)
+
+
+@cache
+def _checksums() -> _Checksums:
+    return _Checksums()
 
 
 class _Content:

@@ -265,7 +265,8 @@ class Process:
                 note("".join(traceback.format_exception(error)))
                 world.broken("crash", f"{type(error).__name__}: {error}")
         for context in loop.errors:
-            if not disk.dead:
+            told = context.get("exception")
+            if not disk.dead and not (simulation.over and _names_damage(told)):
                 world.broken("loop", f"{context.get('message')}: {context.get('exception')!r}")
         self.crashed = disk.dead
         world.process = 0

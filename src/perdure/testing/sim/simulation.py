@@ -27,6 +27,10 @@ from perdure.testing.sim.virtual_time import SimExecutor, SimLoop
 from perdure.testing.sim.world import Trace, Violation, World
 
 FINAL_LIVES_MAX = 6
+PAGE_BYTES = 4096
+"""Of SQLite."""
+PAGE_CELLS_AT = 4
+"""Where a page says how many rows it has: the byte that counts up to 255."""
 
 
 class Report(NamedTuple):
@@ -141,8 +145,10 @@ class Simulation:
         After a crash the last batch of the log cannot be told from a torn one when it is damaged: it is left alone.
         """
         random, disk = self.random, self.disk
-        spared = "/data/store" if not self.scenario.flips_store else "/-"
-        paths = sorted(name for name, inode in disk.names.items() if inode.data and not name.startswith(spared))
+        of_store = self.scenario.flips_store
+        paths = sorted(
+            name for name, inode in disk.names.items() if inode.data and name.startswith("/data/store") is of_store
+        )
         if not paths:
             return False
         path = random.choice(paths)
@@ -156,6 +162,9 @@ class Simulation:
             whole = path != segments[-1] or clean
             end = inode.last_write + FRAME_HEADER_BYTES if whole else inode.synced_write
             begin = max(0, end - 500) if random.random() < 0.5 else 0
+        elif of_store and random.random() < 0.7:  # rows are hidden, or come back
+            begin = random.randrange(begin, end, PAGE_BYTES) + PAGE_CELLS_AT
+            end = begin + 1
         if end <= begin:
             return False
         disk.flip(path, random.randrange(begin, min(end, len(inode.data))), random.randrange(8))
