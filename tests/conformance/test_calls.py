@@ -67,6 +67,13 @@ def test_a_key_in_the_path_is_decoded(world: World, key: str) -> None:
     assert world.ok("/Proxy/call", how) == 3
 
 
+def test_no_key_is_the_empty_key(world: World) -> None:
+    """The protocol has one way to write both."""
+    how = {"service": "Counter", "handler": "add", "body": 1}
+    first = world.ok("/Proxy/call", how)["new"]
+    assert world.ok("/Proxy/call", {**how, "key": ""})["new"] == first + 1
+
+
 def test_calls_to_one_key_are_in_order(world: World, key: str) -> None:
     """Sends and calls of one handler to one object run in the order in which they were issued."""
     target = {"service": "Counter", "key": key, "handler": "add"}
