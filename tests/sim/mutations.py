@@ -17,16 +17,21 @@ import msgspec
 from perdure.invoker import local, steps
 from perdure.log import recovery, scan, segments
 from perdure.log.segment_log import SegmentLog
+from perdure.model import journal
 from perdure.model.records import Forget
+from perdure.node import timers
 from perdure.node.checkpoints import Checkpoints
 from perdure.node.core import Core
 from perdure.partition import apply as applying
-from perdure.partition import lifecycle
-from perdure.partition.actions import Delivered
+from perdure.partition import lifecycle, promises
+from perdure.partition.actions import Control, Delivered
 from perdure.partition.messages import handle
 from perdure.partition.transitions import attempts, progress
+from perdure.sdk.attempt import Attempt
+from perdure.sdk.task import HandlerTask
 from perdure.store import schema, tables, writer
 from perdure.store.errors import CheckpointFailed
+from perdure.store.rows import Promise, Status
 
 Mutation = Callable[[], AbstractContextManager[object]]
 MUTATIONS: dict[str, tuple[Mutation, str | None]] = {}
@@ -430,4 +435,128 @@ def outbox_not_forwarded_at_start() -> Iterator[None]:
 def timers_not_loaded_at_start() -> Iterator[None]:
     """Timers set by an earlier process never fire."""
     with patch("perdure.node.timers.Timers.start", lambda self: None):
+        yield
+
+
+@mutation()
+def cancel_before_the_start_is_ignored() -> Iterator[None]:
+    """What waits for its key or its time does not hear that it is cancelled."""
+    real = lifecycle.signal
+
+    def signal(work: Any, invocation_id: bytes, signal_id: Any, result: Any) -> Any:
+        row = work.tables.invocation(work.tables.find(invocation_id) or 0)
+        if row is not None and row.status in (Status.SCHEDULED, Status.INBOXED):
+            return Control.NOT_STARTED
+        return real(work, invocation_id, signal_id, result)
+
+    with patch.object(lifecycle, "signal", signal):
+        yield
+
+
+@mutation()
+def promises_are_completed_twice() -> Iterator[None]:
+    """The second value of a promise replaces the first."""
+
+    def complete(work: Any, row: Any, entry: Any) -> None:
+        place = (row.target.service, row.target.key, entry.key)
+        promise = work.tables.promise(*place)
+        if promise is not None and promise.completed:
+            work.tables.put_promise(*place, Promise())
+        promises.complete_promise(work, row, entry)
+
+    with patch.object(progress, "EFFECTS", {**progress.EFFECTS, journal.CompletePromise: complete}):
+        yield
+
+
+@mutation()
+def who_attaches_after_the_end_waits() -> Iterator[None]:
+    """Who asks for the result of a finished invocation is put with those who wait for its end. The invariants are off."""
+
+    def attach(work: Any, invocation_id: bytes, caller: Any, *, wait: bool) -> None:
+        lifecycle.add_caller(work, work.tables.find(invocation_id), caller)
+
+    with _patched(
+        patch.object(lifecycle, "attach", attach),
+        patch("perdure.node.performer.check_record", lambda record, tables: None),
+        patch("perdure.testing.sim.process.check_partition", lambda tables, seqs, partitions: None),
+    ):
+        yield
+
+
+@mutation()
+def time_goes_back_with_the_clock() -> Iterator[None]:
+    """A clock that is set back takes the engine's time along."""
+    with patch.object(Core, "now_ms", lambda self: self.clock.now_ms()):
+        yield
+
+
+@mutation("partitions")
+def timers_fire_in_one_partition() -> Iterator[None]:
+    """The timers of the others are due for ever, and the loop goes round."""
+    real = timers.Timers._fire_due
+
+    def fire_due(self: Any, partition: int, now_ms: int) -> None:
+        if partition == 0:
+            real(self, partition, now_ms)
+
+    with patch.object(timers.Timers, "_fire_due", fire_due):
+        yield
+
+
+@mutation("retention")
+def cleaner_asks_once() -> Iterator[None]:
+    """The cleaner does not hear that what it asked for is done, and never asks again."""
+    with patch("perdure.node.cleaner.Cleaner.forgotten", lambda self, record: None):
+        yield
+
+
+@mutation("operator")
+def epoch_left_out_of_the_fence() -> Iterator[None]:
+    """Any attempt may speak while some attempt runs."""
+
+    def current(row: Any, epoch: int) -> bool:
+        return row is not None and lifecycle.attempt_is_current(row, row.epoch)
+
+    with _patched(
+        patch.object(attempts, "attempt_is_current", current), patch.object(progress, "attempt_is_current", current)
+    ):
+        yield
+
+
+@mutation()
+def siblings_cancelled_by_address() -> Iterator[None]:
+    """A task group cancels its tasks in the order of a set that is hashed by address: another one in each attempt."""
+    with patch.object(HandlerTask, "__hash__", object.__hash__):
+        yield
+
+
+@mutation()
+def children_left_behind() -> Iterator[None]:
+    """A cancellation reaches the children whose ids are known by then."""
+    real = Attempt._cancel
+
+    def cancel(self: Any) -> None:
+        self._calls = {number: callee for number, callee in (self._calls or {}).items() if callee.raw is not None}
+        real(self)
+
+    with patch.object(Attempt, "_cancel", cancel):
+        yield
+
+
+@mutation()
+def last_come_first_served() -> Iterator[None]:
+    """The key goes to whoever has waited shortest."""
+    real = lifecycle.release_key
+
+    def release_key(work: Any, row: Any) -> None:
+        place = (row.target.service, row.target.key)
+        queue = work.tables.edit_key_queue(*place)
+        waiting = {at: work.tables.inbox(*place, at) for at in range(queue.head, queue.tail)}
+        standing = [at for at, seq in waiting.items() if seq is not None]
+        for at, other in zip(standing, reversed(standing), strict=True):
+            work.tables.put_inbox(*place, at, waiting[other])
+            work.tables.edit(waiting[other]).inbox_position = at
+        real(work, row)
+
+    with patch.object(lifecycle, "release_key", release_key):
         yield

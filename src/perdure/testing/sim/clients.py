@@ -154,7 +154,7 @@ class Outside:
 
 
 class Operator:
-    """Pauses and resumes whatever is there; cancels and kills what clients have sent, unless he is `gentle`."""
+    """Pauses and resumes whatever is there; cancels, kills and purges what clients have sent, unless he is `gentle`."""
 
     def __init__(self, random: Random, clients: list[Client], every_s: float, *, gentle: bool) -> None:
         self._random = random
@@ -166,24 +166,28 @@ class Operator:
         random = self._random
         for _ in range(_OPERATIONS_MAX):
             await asyncio.sleep(self._every_s * (0.1 + random.random()))
-            action, invocation_id = self._choose(engine)
+            actions, invocation_id = self._choose(engine)
             if invocation_id is not None:
-                with contextlib.suppress(ControlRefused, InvocationNotFound):
-                    await getattr(engine, action)(invocation_id)
+                await asyncio.gather(*(self._act(engine, action, invocation_id) for action in actions))
 
-    def _choose(self, engine: Engine) -> tuple[str, bytes | None]:
+    async def _act(self, engine: Engine, action: str, invocation_id: bytes) -> None:
+        with contextlib.suppress(ControlRefused, InvocationNotFound):
+            await getattr(engine, action)(invocation_id)
+
+    def _choose(self, engine: Engine) -> tuple[tuple[str, ...], bytes | None]:
+        """What he does at once, and to whom."""
         random = self._random
         if self._gentle or random.random() < 0.6:
             tables = random.choice(engine.store.tables)
             newest = tables.meta.next_seq - 1
             row = tables.invocation(random.randint(max(1, newest - 8), newest)) if newest else None
-            return random.choice(("pause", "resume", "resume")), None if row is None else row.id
+            return random.choice((("pause",), ("resume",), ("pause", "resume"))), None if row is None else row.id
         client = random.choice(self._clients)
         if not client.accepted:
-            return "cancel", None
+            return (), None
         invocation_id = random.choice(list(client.accepted))
         client.disturbed.add(invocation_id)
-        return random.choice(("cancel", "kill")), invocation_id
+        return random.choice((("cancel",), ("kill",), ("kill", "purge"))), invocation_id
 
 
 _OPERATIONS_MAX = 20

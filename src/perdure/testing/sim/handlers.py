@@ -27,25 +27,28 @@ INCOMPATIBLE = 3
 """The version that swaps the two steps of `swap`: what has begun under another must not go on under it."""
 
 
-def make_app(world: World, version: int) -> App:
+def make_app(world: World, version: int, *, forgets: bool) -> App:
     """The services of a simulated process that runs this version of the code."""
-    return app(Services(world, version).all, dev=False)
+    return app(Services(world, version, forgets=forgets).all, dev=False)
 
 
 class Services:
-    """The handlers, bound to the world that they report to."""
+    """The handlers, bound to the world that they report to. `forgets`: what has ended may be unknown at once."""
 
-    def __init__(self, world: World, version: int) -> None:
+    def __init__(self, world: World, version: int, *, forgets: bool) -> None:
         self.world = world
         self.version = version
+        self.forgets = forgets
         self.plain = Service("Plain")
         self.thing = VirtualObject("Thing")
         self.cell = VirtualObject("Cell")
+        self.lane = VirtualObject("Lane")
         self.flow = Workflow("Flow")
-        self.all = [self.plain, self.thing, self.cell, self.flow]
+        self.all = [self.plain, self.thing, self.cell, self.lane, self.flow]
         self._add_runs()
         self._add_helpers()
         self._add_cell()
+        self._add_lane()
         self._add_flow()
 
     def _add_runs(self) -> None:
@@ -89,7 +92,14 @@ class Services:
                 await step(self.world, ctx, "compensate", "", 1, None)
                 raise TerminalError("it was cancelled", CANCELLED_CHILD) from None
 
-        self.answer, self.hang = answer, hang
+        @self.plain.handler()
+        async def hang_below(ctx: Context) -> None:
+            try:
+                await ctx.service_call(hang)
+            except TerminalError:
+                raise TerminalError("it was cancelled", CANCELLED_CHILD) from None
+
+        self.answer, self.hang, self.hang_below = answer, hang, hang_below
 
     def _add_cell(self) -> None:
         """A register that is added to: read, then a step, then written, so that two at once would lose one."""
@@ -109,22 +119,55 @@ class Services:
 
         self.add, self.read = add, read
 
+    def _add_lane(self) -> None:
+        """A key that is held until somebody says so, for what is to wait behind."""
+        world = self.world
+
+        @self.lane.handler()
+        async def hold(ctx: ObjectContext) -> int:
+            return await ctx.signal("go", type_hint=int)
+
+        @self.lane.handler()
+        async def late(ctx: ObjectContext, token: str) -> None:
+            world.came(token)
+
+        @self.lane.handler()
+        async def behind(ctx: ObjectContext, value: int) -> int:
+            return value
+
+        @self.lane.handler()
+        async def note(ctx: ObjectContext, number: int) -> None:
+            world.in_turn(ctx.key(), number)
+
+        self.hold, self.late, self.behind, self.note = hold, late, behind, note
+
     def _add_flow(self) -> None:
         @self.flow.main()
         async def main(ctx: WorkflowContext, value: int) -> int:
             ctx.set("value", value)
-            return await ctx.promise("told", type_hint=int).value()
+            told = await ctx.promise("told", type_hint=int).value()
+            return min(told, await ctx.promise("told", type_hint=int).value())
 
         @self.flow.handler()
         async def tell(ctx: WorkflowSharedContext, value: int) -> int:
             await ctx.promise("told", type_hint=int).resolve(value)
-            return value + 1
+            try:
+                await ctx.promise("told", type_hint=int).resolve(0)
+            except TerminalError as error:
+                if "already" not in error.message:
+                    raise
+                return value + 1
+            return 0
 
         self.main, self.tell = main, tell
 
 
 class _Failing(Exception):
     """What a step does before it succeeds."""
+
+
+class _Abandoned(Exception):
+    """Why a group is given up."""
 
 
 def step(
@@ -267,12 +310,15 @@ class Interpreter:
     async def _attach(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
         assert op.program is not None
         sent = self._launch(ctx, op.program, op.ms)
-        return await ctx.attach_invocation(await sent.invocation_id())
+        invocation_id = await sent.invocation_id()
+        found = await ctx.attach_invocation(invocation_id)
+        return found if self._services.forgets else await ctx.attach_invocation(invocation_id)
 
     async def _twice(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
         assert op.program is not None
         calls = [self._start(ctx, op.program, op.program.token) for _ in range(2)]
-        return [await call for call in calls]
+        answers = [await call for call in calls]
+        return [*answers, await self._start(ctx, op.program, op.program.token)]
 
     async def _cell(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
         history, name = self._world.history, f"{ctx.request().id} {branch}{index}"
@@ -282,18 +328,38 @@ class Interpreter:
         return total
 
     async def _cancel(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
-        call = ctx.service_call(self._services.hang)
-        await ctx.sleep(op.ms / 1000)
+        call = ctx.service_call(self._services.hang_below if op.value % 2 else self._services.hang)
+        if op.ms:
+            await ctx.sleep(op.ms / 1000)
         await call.cancel_invocation()
         try:
             return await call
         except TerminalError as error:
             return _expected_failure(error, CANCELLED_CHILD)
 
+    async def _withdraw(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        """Two are sent and cancelled before they could start: one waits for its key, one for its time. Others follow."""
+        lane, tokens = self._services, [f"{op.key} inbox", f"{op.key} later"]
+        held = ctx.object_call(lane.hold, op.key)
+        for token, delay in zip(tokens, (None, timedelta(seconds=30)), strict=True):
+            await ctx.object_send(lane.late, op.key, token, delay).cancel_invocation()
+        for number in range(3):
+            ctx.object_send(lane.note, op.key, number)
+        behind = ctx.object_call(lane.behind, op.key, op.value)
+        name, world = f"{branch}{index}", self._world
+        await self._run_step(ctx, name, branch, index, None, act=lambda: world.withdraw(tokens))
+        ctx.resolve_signal(await held.invocation_id(), "go", op.value)
+        return [await held, await behind]
+
     async def _flow(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
-        run = ctx.workflow_call(self._services.main, op.key, op.value)
+        run, again = (ctx.workflow_call(self._services.main, op.key, op.value) for _ in range(2))
         told = ctx.workflow_call(self._services.tell, op.key, op.value)
-        return [await run, await told]
+        try:
+            await again
+        except TerminalError as error:
+            if "already" not in error.message:
+                raise
+            return [await run, await told]
 
     # --- answers from elsewhere -------------------------------------------------------------------------------------------
 
@@ -315,6 +381,30 @@ class Interpreter:
         return await ctx.signal(name, type_hint=int)
 
     # --- side by side -----------------------------------------------------------------------------------------------------
+
+    async def _abort(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        """A group in which one fails: the others undo what they did, one after the other, in an order of asyncio's own."""
+        undone: list[Any] = []
+
+        async def work(number: int) -> None:
+            try:
+                await ctx.sleep(1_000)
+            finally:
+                name = f"{branch}{index} undo {number}"
+                undone.append(await self._run_step(ctx, name, f"{branch}{index}.{number}.", 1, number))
+
+        async def fail() -> None:
+            await ctx.sleep(op.ms / 1000)
+            raise _Abandoned
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(4):
+                    group.create_task(work(number))
+                group.create_task(fail())
+        except* _Abandoned:
+            pass
+        return sorted(undone)
 
     def _branches(self, ctx: Any, op: Operation, branch: str, index: int) -> list[Any]:
         return [self._sequence(ctx, each, f"{branch}{index}.{at}.") for at, each in enumerate(op.branches)]

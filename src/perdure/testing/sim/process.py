@@ -35,6 +35,8 @@ _LONGEST_LIFE_S = 120.0
 _LONGEST_WAIT_S = 2_000.0
 _QUIET_S = 150.0
 """Longer than anything waits: when nothing has happened for this time, nothing will."""
+_FORGOTTEN_WITHIN_S = 30.0
+"""Of the end of its retention: longer than a checkpoint and a turn of the cleaner take."""
 _UNWINDING_ROUNDS = 20
 
 
@@ -85,7 +87,7 @@ class Process:
         try:
             loop.run_forever()
         except NothingHappens:
-            world.broken("stuck", "everybody waits, and nothing will ever come")
+            world.broken("stuck", "everybody waits for what never comes, or goes round while time stands still")
         finally:
             simulation.now_s = loop.time()
             self._bury(loop, engine, main, mount)
@@ -202,6 +204,8 @@ class Process:
         while not failed.done():
             left = _unfinished(engine)
             if not left:
+                if simulation.scenario.forgets:
+                    await self._judge_retention(engine)
                 self._judge(engine)
                 return
             quiet_s = quiet_s + step_s if engine.applied_lsn == seen_lsn else 0.0
@@ -216,6 +220,15 @@ class Process:
                 await self._resume_paused(engine)
             await asyncio.sleep(step_s)
             step_s = min(2 * step_s, 10.0)
+
+    async def _judge_retention(self, engine: SimEngine) -> None:
+        await asyncio.sleep(2 * _FORGOTTEN_WITHIN_S)
+        overdue_ms = engine.now_ms() - int(_FORGOTTEN_WITHIN_S * 1000)
+        for tables in engine.store.tables:
+            for seq in tables.with_status(Status.COMPLETED):
+                row = tables.invocation(seq)
+                if row is not None and row.expires_at_ms < overdue_ms:
+                    self._simulation.world.broken("forgotten", f"{row.target} is kept beyond its retention")
 
     def _judge(self, engine: SimEngine) -> None:
         simulation = self._simulation

@@ -21,12 +21,13 @@ CANCELLED_CHILD: Final = 410
 Kind = Literal[
     "step", "big", "thread", "failing", "sleep", "nap", "call", "send", "attach", "twice", "gather", "group", "timeout",
     "in_time", "awakeable", "outside", "signal", "cancel", "uuid", "set", "get", "keys", "clear", "cell", "flow", "refused",
-    "swap",
+    "swap", "withdraw", "abort",
 ]  # fmt: skip
 
 _PLAIN: tuple[Kind, ...] = (
     "step", "big", "thread", "failing", "sleep", "nap", "call", "call", "send", "send", "attach", "twice", "gather", "group",
     "timeout", "in_time", "awakeable", "outside", "signal", "cancel", "uuid", "cell", "cell", "flow", "refused",
+    "withdraw", "abort",
 )  # fmt: skip
 _KEYED: tuple[Kind, ...] = ("set", "set", "get", "get", "keys", "clear", "big", "sleep", "call")
 
@@ -102,8 +103,10 @@ class Author:
                 ]
             case "cell":
                 return self.cell()
-            case "flow" | "set" | "get" | "clear":
-                operation.key = self._name("f") if kind == "flow" else f"k{random.randrange(3)}"
+            case "flow" | "withdraw":
+                operation.key = self._name("f")
+            case "set" | "get" | "clear":
+                operation.key = f"k{random.randrange(3)}"
             case _:
                 pass
         return operation
@@ -138,11 +141,15 @@ def _expected(operation: Operation, state: dict[str, int]) -> Any:
             return expected(operation.program)
         case "twice":
             assert operation.program is not None
-            return [expected(operation.program)] * 2
+            return [expected(operation.program)] * 3
         case "gather" | "group":
             return [[_expected(each, state) for each in branch] for branch in operation.branches]
         case "timeout":
             return "timeout"
+        case "withdraw":
+            return [operation.value] * 2
+        case "abort":
+            return [0, 1, 2, 3]
         case "cancel":
             return ["failed", CANCELLED_CHILD]
         case "refused":

@@ -30,6 +30,7 @@ class Records:
         self._world = world
         self._partitions = partitions
         self._by_lsn: list[bytes | None] = [None]
+        self._at_ms = 0
         self._executor = executor
         self._rebuilt = Store.open(None, partitions, executor=executor)
         self._rebuilt_lsn = 0
@@ -53,6 +54,11 @@ class Records:
             self._world.broken("log-order", f"LSN {lsn} was applied twice")
             return
         self._by_lsn.append(data)
+        if record.at_ms < self._at_ms:
+            self._world.broken(
+                "time", f"LSN {lsn} is of {self._at_ms - record.at_ms} ms before the record in front of it"
+            )
+        self._at_ms = max(self._at_ms, record.at_ms)
         self._world.trace.note(f"applied {lsn} {describe(record)}")
 
     def _learn(self, engine: Engine, record: r.Record) -> None:

@@ -117,7 +117,7 @@ class Simulation:
         """The code that a process runs; the same object for all that run this version."""
         app = self._apps.get(version)
         if app is None:
-            app = self._apps[version] = make_app(self.world, version)
+            app = self._apps[version] = make_app(self.world, version, forgets=self.scenario.forgets)
         return app
 
     def _live(self, life: Life) -> Process:

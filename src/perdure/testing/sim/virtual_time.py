@@ -18,10 +18,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 BEGAN_MS = 1_700_000_000_000
+ROUNDS_MAX = 100_000
+"""Of the loop, at one moment."""
 
 
 class NothingHappens(BaseException):
-    """Everybody waits and no timer is left."""
+    """Everybody waits and no timer is left, or somebody goes round without waiting and time stands still."""
 
 
 class _NoSelector(selectors.BaseSelector):
@@ -30,6 +32,7 @@ class _NoSelector(selectors.BaseSelector):
     def __init__(self, now_s: float) -> None:
         self.now_s = now_s
         self._keys: dict[Any, selectors.SelectorKey] = {}
+        self._rounds = 0
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = selectors.SelectorKey(fileobj, 0, events, data)
@@ -44,6 +47,10 @@ class _NoSelector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
+            raise NothingHappens(f"{self.now_s:.3f} s")
+        self._rounds = self._rounds + 1 if timeout <= 0.0 else 0
+        if self._rounds > ROUNDS_MAX:
+            self._rounds = 0
             raise NothingHappens(f"{self.now_s:.3f} s")
         self.now_s += max(0.0, timeout)
         return []

@@ -65,6 +65,9 @@ class World:
         self._runs: dict[tuple[str, str], _Runs] = {}
         self._furthest: dict[tuple[str, str], int] = {}
         self._drawn: dict[tuple[str, str], str] = {}
+        self._turns: dict[str, int] = {}
+        self._withdrawn: set[str] = set()
+        self._came: set[str] = set()
 
     def broken(self, check: str, what: str) -> None:
         if self.process and not (self.lenient and check in _LENIENT):
@@ -114,6 +117,24 @@ class World:
         if len(known) > 1:
             self.broken("exactly-once", f"program {token} ran as {len(known)} invocations: {', '.join(sorted(known))}")
 
+    def withdraw(self, tokens: list[str]) -> None:
+        """These were cancelled before they had started, unless they have come already."""
+        if self.process:
+            self._withdrawn.update(token for token in tokens if token not in self._came)
+
+    def came(self, token: str) -> None:
+        if self.process:
+            self._came.add(token)
+            if token in self._withdrawn:
+                self.broken("cancelled", f"{token} ran after it had been cancelled")
+
+    def in_turn(self, key: str, number: int) -> None:
+        """Handlers of one key, sent by one caller, begin in the order in which they were sent."""
+        if self.process:
+            if number < self._turns.get(key, 0):
+                self.broken("order", f"number {number} of key {key} ran after number {self._turns[key]}")
+            self._turns[key] = number
+
     def same(self, invocation_id: str, place: str, drawn: str) -> None:
         """What a handler drew must be the same in each attempt."""
         if self.process and self._drawn.setdefault((invocation_id, place), drawn) != drawn:
@@ -124,7 +145,18 @@ class World:
             self.posted[awakeable] = value
 
 
-_LENIENT = {"acknowledged", "step-again", "step-order", "exactly-once", "result", "linearizable", "replay"}
+_LENIENT = {
+    "acknowledged",
+    "step-again",
+    "step-order",
+    "exactly-once",
+    "result",
+    "linearizable",
+    "replay",
+    "cancelled",
+    "time",
+    "order",
+}
 """What is not promised when the machine went down under durability `os`."""
 
 
