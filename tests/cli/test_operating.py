@@ -199,9 +199,7 @@ def test_an_invocation_that_waits_is_described_told_and_survives_kill_9(own: Ope
     assert own.run("invocations", "signal", waiting, "answer", '"Come in,"') == f"{waiting}  told 'answer'\n"
     assert own.result(waiting) == "Come in, Ann"
     assert own.result(behind) == 1
-    assert "PD0521: the invocation has completed already." in own.run(
-        "invocations", "signal", waiting, "answer", "1", code=1
-    )
+    assert "was already completed." in own.run("invocations", "signal", waiting, "answer", "1", code=1)
 
 
 def test_a_paused_invocation_shows_why_and_goes_on_after_kill_9(own: Operator) -> None:

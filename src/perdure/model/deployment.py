@@ -12,6 +12,9 @@ import msgspec
 from perdure.model.service import Policies, ServiceSpec
 
 HttpVersion: TypeAlias = Literal["HTTP/2.0", "HTTP/1.1"]
+CLUSTER_NAME = "localcluster"
+"""What a deployment is told of who asks, as a Restate server without another name tells it."""
+CLUSTER_NAME_HEADER = "x-restate-cluster-name"
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +25,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """`dp_1…` (docs/formats.md)."""
     uri: str
-    """Normalised: scheme, host, port, and a path that ends with `/`."""
+    """Normalised: scheme, host, port, and a path that ends with `/`; then the query, if it has one."""
     http_version: HttpVersion = "HTTP/2.0"
     bidirectional: bool = True
     """The request stays open and notifications are streamed; otherwise request and response, one after the other."""

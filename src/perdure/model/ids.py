@@ -50,12 +50,12 @@ def _unbase62(text: str, size: int) -> bytes:
     for character in text:
         digit = _DIGIT.get(character)
         if digit is None:
-            raise BadId("codec error")
+            raise BadId("base62 decode error")
         number = number * 62 + digit
     try:
         return number.to_bytes(size, "little")
     except OverflowError:
-        raise BadId("codec error") from None
+        raise BadId("base62 decode error") from None
 
 
 def hash_key(text: str) -> int:
@@ -160,12 +160,12 @@ def parse_awakeable_id(text: str) -> tuple[InvocationId, int]:
 
 def _body(text: str, *prefixes: str) -> str:
     prefix, separator, rest = text.partition("_")
-    if not separator:
+    if not separator and text:
         raise BadId("bad format")
     if not rest:
         raise BadId("bad length")
     if prefix not in prefixes:
-        raise BadId(f"expected an id that starts with '{prefixes[0]}_'")
+        raise BadId("id doesn't match the expected type")
     if rest[0] != _VERSION:
         raise BadId("unrecognized codec version")
     return rest[1:]

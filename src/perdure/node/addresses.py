@@ -8,7 +8,10 @@ from perdure.node.errors import BadRequest
 
 
 def normalised(uri: str) -> str:
-    """`http://Host:9080/path` as `http://host:9080/path/`. Errors: BadRequest for what is no http or https URL."""
+    """`http://Host:9080/path?query#part` as `http://host:9080/path/?query`.
+
+    Errors: BadRequest for what is no http or https URL.
+    """
     try:
         parts = urlsplit(uri.strip())
         port = parts.port
@@ -20,12 +23,18 @@ def normalised(uri: str) -> str:
         raise _refused(f"The provided uri {uri} has the scheme {parts.scheme}, only http and https can be used.")
     if not parts.hostname:
         raise _refused(f"The provided uri {uri} names no host.")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise _refused(f"The provided uri {uri} may hold nothing but scheme, host, port and path.")
+    if parts.username is not None:
+        raise _refused(f"The provided uri {uri} may hold nothing but scheme, host, port, path and query.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     place = host if port is None else f"{host}:{port}"
     path = parts.path if parts.path.endswith("/") else f"{parts.path}/"
-    return f"{parts.scheme}://{place}{path}"
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{place}{path}{query}"
+
+
+def same_place(one: str, other: str) -> bool:
+    """Two normalised addresses are of the same deployment; what their queries say plays no part."""
+    return one.partition("?")[0] == other.partition("?")[0]
 
 
 def _refused(why: str) -> BadRequest:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from perdure.model.deployment import Deployment, Pin
-from perdure.model.ids import hash_key, make_invocation_id, partition_key, partition_of, ulid
+from perdure.model.ids import format_invocation_id, hash_key, make_invocation_id, partition_key, partition_of, ulid
 from perdure.model.journal import Output, Result
 from perdure.model.limits import BODY_BYTES_MAX, STATE_CHANGES_WAITING_MAX
 from perdure.model.records import (
@@ -43,6 +44,7 @@ KEEP = "keep"
 """The deployment that an invocation is pinned to."""
 LATEST = "latest"
 """The deployment that takes new invocations of the service."""
+Asked: TypeAlias = Cancel | Kill | Pause | Resume | Restart | Purge | PurgeJournal | DeliverSignal | ModifyState
 COPIED_PROTOCOL_MIN = 6
 """Of the service protocol: earlier versions have no random seed that a copy could keep."""
 
@@ -151,7 +153,7 @@ class Control(Core):
         if row.status not in (Status.INVOKED, Status.SUSPENDED, Status.PAUSED):
             return None  # it is refused for what it is
         if row.protocol_version is None or (row.status is Status.INVOKED and not row.retry_at_ms):
-            raise _refused(Fared.NOT_MOVABLE, row)
+            raise _refused(Fared.NOT_MOVABLE, row.id)
         there = self._deployment(row, deployment)
         _check_speaks(there, row.protocol_version)
         return there.id
@@ -272,12 +274,13 @@ class Control(Core):
         finally:
             self.replies_waiting.discard(done)
 
-    async def _control(self, record: Record) -> Fared:
+    async def _control(self, record: Asked) -> Fared:
         await self.ready()
         actions = await self.applied(record)
         fared = next(action.outcome for action in actions if type(action) is a.Controlled)
         if fared not in (Fared.DONE, Fared.APPENDED, Fared.UNCHANGED):
-            raise _refused(fared, record)
+            assert not isinstance(record, ModifyState)
+            raise _refused(fared, record.invocation_id, type(record))
         return fared
 
 
@@ -289,28 +292,43 @@ def _check_speaks(deployment: Deployment, version: int) -> None:
         )
 
 
-def _refused(fared: Fared, asked: object) -> InvocationNotFound | ControlRefused:
-    match fared:
-        case Fared.NOT_FOUND:
-            return InvocationNotFound()
-        case Fared.COMPLETED:
-            return ControlRefused("the invocation has completed already.", 409)
-        case Fared.NOT_COMPLETED if isinstance(asked, Restart):
-            return ControlRefused("the invocation is still running; wait for its end, or kill or cancel it first.", 409)
-        case Fared.NOT_COMPLETED:
-            return ControlRefused("the invocation has not completed; kill or cancel it first.", 409)
-        case Fared.NOT_STARTED:
-            status = 409 if isinstance(asked, Pause) else 425
-            return ControlRefused("the invocation has not started yet.", status)
-        case Fared.INPUT_GONE:
-            return ControlRefused("its input is gone: the journal was purged, or its retention is over.", 410)
-        case Fared.OUT_OF_RANGE:
-            return ControlRefused("its journal has no such entry to go on from; the output is none.", 400)
-        case Fared.NOT_MOVABLE:
+def _refused(
+    fared: Fared, invocation_id: bytes, asked: type[Asked] | None = None
+) -> InvocationNotFound | ControlRefused:
+    """The words are those of Restate."""
+    if fared is Fared.NOT_FOUND:
+        return InvocationNotFound()
+    it = f"The invocation '{format_invocation_id(invocation_id)}'"
+    match fared, asked:
+        case ((Fared.COMPLETED | Fared.NOT_STARTED), _) if asked is Pause:
+            return ControlRefused(f"{it} is not running, cannot be paused.", 409)
+        case Fared.COMPLETED, _ if asked is Resume:
+            return ControlRefused(f"{it} is completed, cannot be resumed.", 409)
+        case Fared.COMPLETED, _:
+            return ControlRefused(f"{it} was already completed.", 409)
+        case Fared.NOT_COMPLETED, _ if asked is Restart:
+            return ControlRefused(f"{it} is still running.", 409)
+        case Fared.NOT_COMPLETED, _:
+            return ControlRefused(f"{it} is not yet completed.", 409)
+        case Fared.NOT_STARTED, _ if asked is Resume:
+            return ControlRefused(f"{it} is either inboxed or scheduled, cannot be resumed.", 425)
+        case Fared.NOT_STARTED, _ if asked is Restart:
+            return ControlRefused(f"{it} cannot be restarted because it's not running yet.", 425)
+        case Fared.NOT_STARTED, _:
+            return ControlRefused(f"{it} has not started yet.", 425)
+        case Fared.INPUT_GONE, _:
+            why = "This indicates that the journal was already purged, or not retained at all."
+            return ControlRefused(f"{it} cannot be restarted because the input is not available. {why}", 410)
+        case ((Fared.OUT_OF_RANGE | Fared.UNANSWERED), _):
+            why = "contains some Commands without respective Completions."
+            return ControlRefused(
+                f"The prefix of the journal '{format_invocation_id(invocation_id)}' up to 'from' (included) {why}", 400
+            )
+        case Fared.NOT_MOVABLE, _:
             why = "the deployment cannot be changed: the invocation is pinned to none yet, or an attempt is under way."
             return ControlRefused(f"{why} Pause it first.", 409)
-        case Fared.UNANSWERED:
-            why = "up to this entry the journal has a command that was never answered; choose an earlier one."
-            return ControlRefused(why, 400)
-        case _:
-            return ControlRefused("runs and handlers of workflows cannot be restarted.", 422)
+    return ControlRefused(
+        f"Restarting the invocation '{format_invocation_id(invocation_id)}' is not supported. Restarting workflows is not "
+        "supported, and restarting invocations created using the old service protocol.",
+        422,
+    )

@@ -19,7 +19,7 @@ from perdure.model.ids import format_ulid, ulid
 from perdure.model.records import DropDeployment, PutDeployment
 from perdure.model.service import Policies, ServiceSpec
 from perdure.model.target import ServiceKind
-from perdure.node.addresses import normalised
+from perdure.node.addresses import normalised, same_place
 from perdure.node.discovery import Discovered, discover
 from perdure.node.errors import (
     BadRequest,
@@ -81,7 +81,7 @@ class Deployments:
             known = self._at(address)
             if known is not None and not force:
                 return Registered(known, "unchanged")
-            headers = dict(additional_headers or {})
+            headers = _lower(additional_headers or {})
             found = await self._ask(address, headers, use_http_11=use_http_11)
             self._check(found.services, breaking=breaking or force)
             deployment = _described(
@@ -119,7 +119,7 @@ class Deployments:
         async with self._changing:
             await self._engine.ready()
             known = self._engine.registry.deployment(deployment_id)
-            headers = known.additional_headers if additional_headers is None else dict(additional_headers)
+            headers = known.additional_headers if additional_headers is None else _lower(additional_headers)
             changed = msgspec.structs.replace(known, additional_headers=headers)
             if uri is not None or overwrite:
                 changed = await self._moved(changed, uri, use_http_11=use_http_11, overwrite=overwrite)
@@ -206,7 +206,7 @@ class Deployments:
 
     def _at(self, address: str) -> Deployment | None:
         """The one registered last, where others were moved there."""
-        there = [each for each in self._engine.registry.deployments() if each.uri == address]
+        there = [each for each in self._engine.registry.deployments() if same_place(each.uri, address)]
         return there[-1] if there else None
 
     def _next_revision(self, service: str) -> int:
@@ -242,6 +242,10 @@ def _pinned(snapshot: Snapshot) -> dict[str, int]:
                 pinned = row.deployment or ""
                 counts[pinned] = counts.get(pinned, 0) + 1
     return counts
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _described(deployment: Deployment, found: Discovered) -> Deployment:

@@ -14,7 +14,7 @@ from typing import ClassVar
 from perdure.invoker.remote.errors import ConnectionBroken, NotTheProtocol, TransportFailed, Unreachable
 from perdure.invoker.remote.exchange import Response
 from perdure.invoker.remote.transport import Transport
-from perdure.model.deployment import HttpVersion
+from perdure.model.deployment import CLUSTER_NAME, CLUSTER_NAME_HEADER, HttpVersion
 from perdure.model.service import ServiceSpec
 from perdure.node.errors import NodeError
 from perdure.wire.discovery import MEDIA_TYPES, ProtocolMode, read_manifest
@@ -93,7 +93,7 @@ async def discover(
 async def _ask(
     transport: Transport, uri: str, additional_headers: Mapping[str, str], http_version: HttpVersion | None
 ) -> Response:
-    headers = {"accept": ", ".join(MEDIA_TYPES), **additional_headers}
+    headers = {"accept": ", ".join(MEDIA_TYPES), CLUSTER_NAME_HEADER: CLUSTER_NAME, **additional_headers}
     loop = asyncio.get_running_loop()
     began = loop.time()
     for pause_s in (*PAUSES_S, None):

@@ -28,7 +28,7 @@ class HandlerNotFound(NodeError):
     def __init__(self, service: str, handler: str) -> None:
         super().__init__(
             f"the service '{service}' exists, but the handler '{handler}' was not found, "
-            "check the handler name and that the newest version of the service is registered."
+            "check that the handler exists in the latest registered service version."
         )
 
 

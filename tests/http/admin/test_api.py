@@ -89,11 +89,17 @@ async def test_lists_of_what_is_not_there(server: Any, path: str, shown: object)
         ),
         ("GET", "/kafka-clusters/c", None, 404, "The requested Kafka cluster 'c' does not exist"),
         ("POST", "/kafka-clusters", {"name": "c", "properties": {}}, 400, "this server reads no Kafka topics"),
-        ("PATCH", "/kafka-clusters/c", {"properties": {}}, 404, "The requested Kafka cluster 'c' does not exist"),
-        ("DELETE", "/kafka-clusters/c?force=true", None, 404, "The requested Kafka cluster 'c' does not exist"),
+        ("PATCH", "/kafka-clusters/c", {"properties": {}}, 404, "not found in the schema registry: kafka cluster 'c'"),
+        (
+            "DELETE",
+            "/kafka-clusters/c?force=true",
+            None,
+            404,
+            "not found in the schema registry: kafka cluster named 'c'",
+        ),
         ("PUT", "/limits/rules", [{"pattern": "*", "limits": {"concurrency": 5}}], 400, "this server has no rules"),
-        ("POST", "/vqueues/q/pause", None, 404, "The requested vqueue 'q' does not exist"),
-        ("POST", "/vqueues/q/resume", None, 404, "The requested vqueue 'q' does not exist"),
+        ("POST", "/vqueues/q/pause", None, 400, "The request field 'vqueue_id' is invalid. Reason: bad format"),
+        ("POST", "/vqueues/q/resume", None, 400, "The request field 'vqueue_id' is invalid. Reason: bad format"),
     ],
 )
 async def test_what_this_server_has_not(

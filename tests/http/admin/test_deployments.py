@@ -322,3 +322,25 @@ async def test_a_handler_may_go(server: Any, deploy: Any) -> None:
     assert (new.status, [each["name"] for each in new.json()["services"][0]["handlers"]]) == (201, ["add"])
     gone = await server.ingress.get("/Counter/k/get")
     assert (gone.status, "the handler 'get' was not found" in gone.json()["message"]) == (404, True)
+
+
+async def test_the_query_of_an_address_is_sent_along_and_names_no_other_deployment(server: Any, deploy: Any) -> None:
+    deployed = await deploy(greeter())
+    first = await server.admin.post(
+        "/deployments", {"uri": f"{deployed.uri}?a=b#c", "additional_headers": {"X-A": "B"}}
+    )
+    again = await server.admin.post("/deployments", {"uri": f"{deployed.uri}/?a=c"})
+    assert (first.status, again.status, again.json()["id"]) == (201, 200, first.json()["id"])
+    shown = (await server.admin.get(f"/deployments/{first.json()['id']}")).json()
+    assert (shown["uri"], shown["additional_headers"]) == (f"{deployed.uri}/?a=b", {"x-a": "B"})
+    assert (await greet(server)).json() == "hello Ann"
+
+
+@pytest.mark.parametrize("body", [[], {"uri": 1}, {"uri": ""}, {"uri": "http://h", "force": "x"}])
+async def test_a_body_that_registers_nothing(server: Any, body: Any) -> None:
+    answer = await server.admin.post("/deployments", body)
+    assert (answer.status, answer.body.decode()) == (
+        422,
+        "Failed to deserialize the JSON body into the target type: "
+        "data did not match any variant of untagged enum RegisterDeploymentRequest",
+    )

@@ -47,6 +47,7 @@ async def test_the_request_and_the_start() -> None:
         assert headers[":method"] == "POST" and headers[":path"] == "/invoke/Object/h"
         assert headers["content-type"] == headers["accept"] == "application/vnd.restate.invocation.v6"
         assert headers["x-restate-invocation-id"] == format_invocation_id(invocation_id)
+        assert headers["x-restate-cluster-name"] == "localcluster"
         assert headers["x-restate-service-key"] == "a%20b" and headers["x-route"] == "blue"
         start = await stream.start()
         assert (start.id, start.debug_id, start.key) == (invocation_id, format_invocation_id(invocation_id), "a b")

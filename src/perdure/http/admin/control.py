@@ -92,7 +92,11 @@ class ControlRoutes:
         return Response(headers=None if resumed else UNCHANGED)
 
     async def restart(self, request: Request) -> Response:
-        asked, from_index = self._id(request), number_of(request, "from", 0)
+        try:
+            from_index = number_of(request, "from", 0)
+        except AdminRefused:
+            raise bad_query("from: invalid digit found in string") from None
+        asked = self._id(request)
         chosen = request.query_params.get("deployment")
         new_id = await self._engine.restart(asked, from_index=from_index, deployment=self._deployment(chosen, LATEST))
         return json_reply(RestartAsNewResponse(format_invocation_id(new_id)))
@@ -103,7 +107,7 @@ class ControlRoutes:
         ends = {"cancel": self._engine.cancel, "kill": self._engine.kill, "purge": self._engine.purge}
         ends |= {name.capitalize(): end for name, end in ends.items()}
         if mode not in ends:
-            expected = ", ".join(f"`{name}`" for name in sorted(ends))
+            expected = ", ".join(f"`{name.capitalize()}`, `{name}`" for name in ("cancel", "kill", "purge"))
             raise bad_query(f"mode: unknown variant `{mode}`, expected one of {expected}")
         with contextlib.suppress(InvocationNotFound, ControlRefused):
             await ends[mode](self._id(request))
@@ -149,7 +153,7 @@ class ControlRoutes:
             size = len(asked.invocation_ids)
             raise AdminRefused(400, f"Batch size {size} exceeds maximum allowed size of {BATCH_MAX}")
         ids = [_id_in_body(at, text) for at, text in enumerate(asked.invocation_ids)]
-        deployment = None if asked.deployment is None else self._deployment(asked.deployment, KEEP)
+        deployment = None if asked.deployment is None else self._deployment(asked.deployment, KEEP, "request field")
         done: list[tuple[str, object]] = []
         failed: list[BatchFailure] = []
 
@@ -159,7 +163,7 @@ class ControlRoutes:
             except InvocationNotFound:
                 failed.append(BatchFailure(text, f"Invocation '{text}' not found"))
             except PerdureError as error:
-                failed.append(BatchFailure(text, error.what))
+                failed.append(BatchFailure(text, _shortened(error.what)))
 
         await asyncio.gather(*(one(text, each) for text, each in zip(asked.invocation_ids, ids, strict=True)))
         return done, failed
@@ -169,7 +173,7 @@ class ControlRoutes:
     def _id(self, request: Request) -> bytes:
         return invocation_id(self._engine, request)
 
-    def _deployment(self, text: str | None, otherwise: str) -> str:
+    def _deployment(self, text: str | None, otherwise: str, place: str = "query parameter") -> str:
         """What `deployment` in the query or body says. Errors: AdminRefused (400) for what is neither word nor id."""
         match text:
             case None | "":
@@ -183,8 +187,14 @@ class ControlRoutes:
         try:
             parse_ulid("dp", text)
         except BadId as why:
-            raise AdminRefused(400, f"The query parameter 'deployment' is invalid. Reason: {why}") from None
+            raise AdminRefused(400, f"The {place} 'deployment' is invalid. Reason: {why}") from None
         return text
+
+
+def _shortened(what: str) -> str:
+    """As Restate says the same of one among many."""
+    said = what.partition(". ")[0].removesuffix(".")
+    return said.replace("The invocation", "Invocation", 1).replace(" the invocation", " invocation", 1)
 
 
 def _id_in_body(at: int, text: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,7 @@ from perdure.node.deployments import Registered
 from perdure.node.engine import Engine
 from perdure.node.errors import DeploymentNotFound
 
+T = TypeVar("T")
 Headers = dict[
     Annotated[str, Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")], Annotated[str, Meta(pattern=r"^[\x20-\x7e]*$")]
 ]
@@ -80,10 +81,10 @@ class DeploymentRoutes:
 
     async def register(self, request: Request) -> Response:
         check_ready(self._engine)
-        asked = await decoded_body(request, RegisterDeploymentRequest)
-        if asked.uri is None and asked.arn is None:
-            raise misshaped("data did not match any variant of untagged enum RegisterDeploymentRequest")
-        _refuse_lambda(asked.arn, asked.auth)
+        asked = await _decoded(request, RegisterDeploymentRequest)
+        if not asked.uri and asked.arn is None:
+            raise _no_variant(RegisterDeploymentRequest)
+        _refuse_lambda(None if asked.uri is not None else asked.arn, asked.auth)
         version = version_of(request)
         registered = await self._engine.deployments.register(
             asked.uri or "",
@@ -104,7 +105,7 @@ class DeploymentRoutes:
     async def update(self, request: Request) -> Response:
         check_ready(self._engine)
         wanted = id_in_path(request, "deployment", "dp")
-        asked = await decoded_body(request, UpdateDeploymentRequest)
+        asked = await _decoded(request, UpdateDeploymentRequest)
         _refuse_lambda(asked.arn, asked.auth)
         if self._is_app(wanted):
             raise AdminRefused(
@@ -126,6 +127,8 @@ class DeploymentRoutes:
     async def replace(self, request: Request) -> Response:
         """The form of `update` that version 2 had."""
         if version_of(request) != 2:
+            id_in_path(request, "deployment", "dp")
+            await _decoded(request, UpdateDeploymentRequest)
             raise AdminRefused(405, "PUT deployment is deprecated, use PATCH instead")
         return await self.update(request)
 
@@ -153,6 +156,18 @@ class DeploymentRoutes:
         return self._has_app and wanted == shapes.local_id(self._engine)
 
 
+async def _decoded(request: Request, kind: type[T]) -> T:
+    """A body that may be for HTTP or for Lambda. Errors: AdminRefused."""
+    try:
+        return await decoded_body(request, kind)
+    except AdminRefused as refused:
+        raise _no_variant(kind) if refused.status == 422 else refused from None
+
+
+def _no_variant(kind: type[object]) -> AdminRefused:
+    return misshaped(f"data did not match any variant of untagged enum {kind.__name__}")
+
+
 def _status(registered: Registered, version: int | None) -> int:
     match registered.change:
         case "created":
@@ -160,7 +175,7 @@ def _status(registered: Registered, version: int | None) -> int:
         case "overwritten":
             return 201 if version == 2 else 200
         case "unchanged" if version == 2:
-            raise AdminRefused(409, f"the deployment '{registered.deployment.id}' is registered already")
+            raise AdminRefused(409, f"Conflict: deployment {registered.deployment.id} already exists")
     return 200
 
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from perdure.http.admin.replies import AdminRefused, decoded_body, id_in_path, json_reply
+from perdure.model.deployment import CLUSTER_NAME
 from perdure.node.engine import Engine
 from perdure.node.errors import HandlerNotFound, ServiceNotFound
 
@@ -113,9 +114,14 @@ class ElsewhereRoutes:
     async def kafka_cluster(self, request: Request) -> Response:
         raise AdminRefused(404, f"The requested Kafka cluster '{request.path_params['name']}' does not exist")
 
+    async def remove_kafka_cluster(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        raise AdminRefused(404, f"not found in the schema registry: kafka cluster named '{name}'")
+
     async def change_kafka_cluster(self, request: Request) -> Response:
         await decoded_body(request, PatchKafkaClusterRequest)
-        return await self.kafka_cluster(request)
+        name = request.path_params["name"]
+        raise AdminRefused(404, f"not found in the schema registry: kafka cluster '{name}'")
 
     def _check_sink(self, sink: str) -> None:
         parts = urlsplit(sink)
@@ -143,12 +149,13 @@ class ElsewhereRoutes:
         return json_reply([])
 
     async def vqueue(self, request: Request) -> Response:
-        raise AdminRefused(404, f"The requested vqueue '{request.path_params['id']}' does not exist")
+        """There are none, so that no id is one."""
+        raise AdminRefused(400, "The request field 'vqueue_id' is invalid. Reason: bad format")
 
     # --- the cluster ------------------------------------------------------------------------------------------------------
 
     async def cluster_health(self, _: Request) -> Response:
-        return json_reply(ClusterHealth("localcluster", {"members": [1]}))
+        return json_reply(ClusterHealth(CLUSTER_NAME, {"members": [1]}))
 
 
 def _kafka_source(source: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
 import msgspec
@@ -87,7 +88,8 @@ async def body_of(request: Request, limit: int) -> bytes:
 
 async def decoded_body(request: Request, kind: type[T], limit: int = BODY_BYTES_MAX) -> T:
     """A JSON body of this type. Errors: AdminRefused: 415 not JSON by its content type, 400 no JSON, 422 another shape."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    kind_of_body = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind_of_body != "application/json" and not re.fullmatch(r"application/[^/]+\+json", kind_of_body):
         raise AdminRefused(415, "Expected request with `Content-Type: application/json`", plain=True)
     body = await body_of(request, limit)
     try:

@@ -224,7 +224,7 @@ def _elsewhere(routes: elsewhere.ElsewhereRoutes) -> list[Operation]:
             (*shaped, 404),
             elsewhere.PatchKafkaClusterRequest,
         ),
-        Operation("DELETE", cluster, routes.kafka_cluster, "None.", {}, (404,)),
+        Operation("DELETE", cluster, routes.remove_kafka_cluster, "None.", {}, (404,)),
         Operation(
             "PUT",
             rules,
@@ -243,8 +243,8 @@ def _elsewhere(routes: elsewhere.ElsewhereRoutes) -> list[Operation]:
             shaped,
             list[elsewhere.DeleteRule],
         ),
-        Operation("POST", "/vqueues/{id}/pause", routes.vqueue, "None.", {}, (404,)),
-        Operation("POST", "/vqueues/{id}/resume", routes.vqueue, "None.", {}, (404,)),
+        Operation("POST", "/vqueues/{id}/pause", routes.vqueue, "None.", {}, (400,)),
+        Operation("POST", "/vqueues/{id}/resume", routes.vqueue, "None.", {}, (400,)),
     ]
 
 

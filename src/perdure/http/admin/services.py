@@ -51,10 +51,12 @@ class ServiceRoutes:
         return json_reply(ListHandlersResponse(shown.handlers))
 
     async def handler(self, request: Request) -> Response:
-        spec, name = self._spec(request), request.path_params["handler"]
-        found = spec.handlers.get(name)
-        if found is None:
-            raise AdminRefused(404, f"The requested handler '{name}' on service '{spec.name}' does not exist")
+        service, name = request.path_params["name"], request.path_params["handler"]
+        try:
+            spec = self._engine.registry.service(service)
+            found = spec.handlers[name]
+        except (ServiceNotFound, KeyError):
+            raise AdminRefused(404, f"The requested handler '{name}' on service '{service}' does not exist") from None
         deployment = self._engine.registry.deployment_of(spec.name)
         streams = deployment is None or deployment.bidirectional
         return json_reply(shapes.handler(found, spec.chosen, streams=streams))
@@ -80,6 +82,8 @@ class ServiceRoutes:
         try:
             spec = await self._engine.deployments.modify_service(name, policies)
         except ServiceNotFound:
+            if policies == Policies():
+                raise _no_such(name) from None
             raise AdminRefused(404, f"not found in the schema registry: service with name '{name}'") from None
         return json_reply(shapes.latest_service(self._engine, spec))
 
@@ -88,7 +92,11 @@ class ServiceRoutes:
         try:
             return self._engine.registry.service(name)
         except ServiceNotFound:
-            raise AdminRefused(404, f"The requested service '{name}' does not exist") from None
+            raise _no_such(name) from None
+
+
+def _no_such(name: str) -> AdminRefused:
+    return AdminRefused(404, f"The requested service '{name}' does not exist")
 
 
 def _ms(name: str, text: str | None) -> int | None:

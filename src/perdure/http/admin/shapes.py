@@ -332,7 +332,10 @@ def _described(rules: PayloadRules) -> str:
 
 def _shown_uri(uri: str) -> str:
     """The slash at the end of a path is the engine's own."""
-    return uri if urlsplit(uri).path == "/" else uri.removesuffix("/")
+    if urlsplit(uri).path == "/":
+        return uri
+    place, mark, query = uri.partition("?")
+    return f"{place.removesuffix('/')}{mark}{query}"
 
 
 def _rfc3339(at_ms: int) -> str:

@@ -121,13 +121,14 @@ class Ingress:
         if scope["method"] == "OPTIONS":
             return preflight_reply(scope["headers"])
         path = raw_path(scope)
-        trimmed = path.rstrip("/")
+        # Any number of slashes at either end counts as one in front and none behind, as in Restate.
+        trimmed = f"/{path.strip('/')}"
         segments = trimmed.split("/")
-        if len(segments) - 1 not in _SLASHES or segments[0]:
-            raise bad_path(trimmed or "/")
+        if len(segments) - 1 not in _SLASHES:
+            raise bad_path(trimmed)
         first = segments[1]
         if first == "restate" and segments[2] == "health":
-            return self._health(scope, segments)
+            return self._health(scope)
         if self._engine.phase is not Phase.READY:
             await self._ready()
         if first == "restate":
@@ -173,9 +174,7 @@ class Ingress:
             raise method_not_allowed()
         return await results.result(self._engine, receive, verb, existing)
 
-    def _health(self, scope: Scope, segments: list[str]) -> Reply:
-        if len(segments) > 3:
-            raise not_found()
+    def _health(self, scope: Scope) -> Reply:
         if scope["method"] != "GET":
             raise method_not_allowed()
         phase = self._engine.phase

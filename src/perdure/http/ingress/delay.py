@@ -34,7 +34,11 @@ _FRIENDLY_MS: dict[str, int | Decimal] = {
     **dict.fromkeys(("us", "µs", "usec", "usecs", "micro", "micros", "microsecond", "microseconds"), Decimal("0.001")),
     **dict.fromkeys(("ns", "nsec", "nsecs", "nano", "nanos", "nanosecond", "nanoseconds"), Decimal("0.000001")),
 }
+_CALENDAR = frozenset(("mo", "mos", "month", "months", "y", "yr", "yrs", "year", "years"))
+_ISO_CALENDAR = re.compile(r"P[\d.,]+[YM]", re.IGNORECASE | re.ASCII)
+_NO_FIXED_LENGTH = "please use units of days or smaller"
 _TEXT_MAX = 128
+"""The words of what is refused are in part those of Restate, where clients see them too."""
 
 
 class BadDelay(ValueError):
@@ -43,9 +47,14 @@ class BadDelay(ValueError):
 
 def parse_delay_ms(text: str) -> int:
     """Whole milliseconds, rounded up so that a delay is never cut short. Errors: BadDelay."""
-    text = text.strip()
-    if not text or len(text) > _TEXT_MAX:
-        raise BadDelay("it is empty" if not text else "it is too long")
+    if not text:
+        raise BadDelay(
+            'an empty string is not a valid duration in either the ISO 8601 format or Jiff\'s "friendly" format'
+        )
+    if len(text) > _TEXT_MAX:
+        raise BadDelay("it is too long")
+    if text[0] == "-" or text.endswith(" ago"):
+        raise BadDelay("negative signed durations cannot be converted to an unsigned duration")
     if text.isascii() and text.isdigit():
         return _bounded(Decimal(int(text)))
     if text[0] in "Pp":
@@ -56,7 +65,9 @@ def parse_delay_ms(text: str) -> int:
 def _iso(text: str) -> Decimal:
     match = _ISO.fullmatch(text)
     if match is None:
-        raise BadDelay(f"'{text}' is not of the form P1DT2H3M4S, and years and months have no fixed length")
+        if _ISO_CALENDAR.match(text):
+            raise BadDelay(_NO_FIXED_LENGTH)
+        raise BadDelay(f"'{text}' is not of the form P1DT2H3M4S")
     parts = ((_ISO_MS[unit], number) for unit, number in match.groupdict().items() if number)
     return sum((Decimal(number.replace(",", ".")) * ms for ms, number in parts), Decimal(0))
 
@@ -65,14 +76,19 @@ def _friendly(text: str) -> Decimal:
     if clock := _CLOCK.fullmatch(text):
         hours, minutes, seconds = (Decimal(part.replace(",", ".")) for part in clock.groups())
         return hours * _HOUR + minutes * _MINUTE + seconds * MS_PER_SECOND
-    total, end = Decimal(0), 0
+    total, end, before = Decimal(0), 0, Decimal("inf")
     while end < len(text):
         match = _FRIENDLY_PART.match(text, end)
         if match is None or (end == 0 and text[0] in " ,"):
             raise BadDelay(f"'{text}' is neither like PT60S nor like 60s, 1.5h or 1h 30m")
         unit = _FRIENDLY_MS.get(match[2])
+        if match[2] in _CALENDAR:
+            raise BadDelay(_NO_FIXED_LENGTH)
         if unit is None:
             raise BadDelay(f"'{match[2]}' is no unit of time; use d, h, m, s or ms")
+        if unit >= before:
+            raise BadDelay("units must be written from largest to smallest (and they can't be repeated)")
+        before = Decimal(unit)
         total += Decimal(match[1].replace(",", ".")) * unit
         end = match.end()
     return total

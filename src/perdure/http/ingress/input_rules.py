@@ -16,9 +16,9 @@ def check_input(rules: PayloadRules, content_type: str | None, body: bytes) -> N
     declared = rules.content_type
     if declared is None:
         if content_type is not None or body:
-            raise invalid_input(
-                f"Expected body and content-type to be empty, but wasn't with content-type '{content_type or ''}'"
-            )
+            # To the letter as Restate says it, whose way to write a value that may be missing this is.
+            given = "None" if content_type is None else f'Some("{content_type}")'
+            raise invalid_input(f"Expected body and content-type to be empty, but wasn't with content-type '{given}'")
         return
     if content_type is None:
         raise invalid_input("Empty content-type")
@@ -29,7 +29,10 @@ def check_input(rules: PayloadRules, content_type: str | None, body: bytes) -> N
 
 
 def matches(declared: str, given: str) -> bool:
-    """`given` is of the type (`*/*`, `text/*`, `application/json`) that was declared; parameters play no part."""
+    """`given` is of the type (`*/*`, `text/*`, `application/json`) that was declared; parameters play no part.
+
+    Upper case is not the same as lower case, as in Restate.
+    """
     if declared == "*/*":
         return True
     declared_type, _, declared_subtype = _essence(declared).partition("/")
@@ -40,4 +43,4 @@ def matches(declared: str, given: str) -> bool:
 
 
 def _essence(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
+    return content_type.partition(";")[0].strip()

@@ -14,6 +14,8 @@ from perdure.model.target import HandlerKind, Target
 from perdure.node.engine import Engine
 from perdure.node.requests import NewInvocation
 
+LIMIT_KEY_LEVELS_MAX = 2
+
 
 async def invoke(
     engine: Engine,
@@ -31,11 +33,12 @@ async def invoke(
         raise method_not_allowed()
     query: bytes = scope["query_string"]
     head = RequestHead(scope["headers"], f"{path}?{query.decode('latin-1')}" if query else path)
-    delay_ms = _delay_ms(query, head, send=send) if query or head.limit_key else 0
+    delay_ms = _delay_ms(query, head, send=send) if query or head.limit_key else None
     body = await read_body(receive, limit, head.content_length)
-    request = new_invocation(head, target, handler, body, delay_ms)
+    request = new_invocation(head, target, handler, body, delay_ms or 0)
     if send:
-        return accepted_reply(await engine.send(request))
+        accepted = await engine.send(request)
+        return accepted_reply(accepted, engine.now_ms() if delay_ms == 0 else accepted.execute_at_ms)
     outcome = await engine.call(request)
     return outcome_reply(outcome, handler.output, stacktrace_of(engine, outcome))
 
@@ -62,19 +65,24 @@ def new_invocation(
     )
 
 
-def _delay_ms(query: bytes, head: RequestHead, *, send: bool) -> int:
+def _delay_ms(query: bytes, head: RequestHead, *, send: bool) -> int | None:
+    """None: no delay is asked for. Errors: RequestRefused."""
     values = query_values(query)
-    if head.limit_key is not None or "limit-key" in values:
+    if limit_key := head.limit_key or values.get("limit-key"):
+        if limit_key.count("/") >= LIMIT_KEY_LEVELS_MAX:
+            few = f"too many path components in the given limit-key (max {LIMIT_KEY_LEVELS_MAX})"
+            raise bad_request(f"invalid limit-key: {few}")
         raise bad_request("limit-key requires a scope to be set")
     delay = values.get("delay")
     if delay is None:
-        return 0
-    if not send:
-        raise bad_request("cannot use the delay query parameter with calls. Only a send can be delayed.")
+        return None
     try:
-        return parse_delay_ms(delay)
+        delay_ms = parse_delay_ms(delay)
     except BadDelay as why:
         raise bad_delay(why) from None
+    if not send:
+        raise bad_request("cannot use the delay query parameter with calls. The delay is supported only with sends")
+    return delay_ms
 
 
 def bad_delay(why: BadDelay) -> RequestRefused:

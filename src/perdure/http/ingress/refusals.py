@@ -50,9 +50,8 @@ def bad_path(path: str) -> RequestRefused:
     return bad_request(f"bad path: {path}")
 
 
-def bad_shape(expected: str, why: str = "") -> RequestRefused:
-    message = f"bad path, expected {expected}"
-    return bad_request(f"{message}. {why}" if why else message)
+def bad_shape(expected: str) -> RequestRefused:
+    return bad_request(f"bad path, expected {expected}")
 
 
 def not_found() -> RequestRefused:
@@ -80,4 +79,4 @@ def unavailable(why: str) -> RequestRefused:
 
 
 def scopes_unsupported() -> RequestRefused:
-    return bad_request("scoped invocations require vqueues to be enabled, which this server does not offer")
+    return bad_request("scoped invocations require vqueues to be enabled")

@@ -73,12 +73,13 @@ def outcome_reply(outcome: Outcome, output: PayloadRules | None, stacktrace: str
     return reply
 
 
-def accepted_reply(accepted: Accepted) -> Reply:
+def accepted_reply(accepted: Accepted, execute_at_ms: int) -> Reply:
+    """`execute_at_ms`: 0 where no delay was asked for."""
     invocation_id = format_invocation_id(accepted.invocation_id)
     body = _SendBody(
         invocation_id,
         "PreviouslyAccepted" if accepted.duplicate else "Accepted",
-        _nanosecond_time(accepted.execute_at_ms) if accepted.execute_at_ms else None,
+        _nanosecond_time(execute_at_ms) if execute_at_ms else None,
     )
     return Reply(202, [(b"x-restate-id", invocation_id.encode()), JSON, *_COMMON], _encode(body))
 

@@ -56,7 +56,7 @@ class RequestHead:
         forward = self.forwarded.append
         for raw_name, raw_value in raw:
             try:
-                value = raw_value.decode("ascii")
+                value = raw_value.decode("ascii").strip(" \t")
             except UnicodeDecodeError:
                 raise bad_request(f"bad header {raw_name.decode('latin-1')}: its value is not ASCII") from None
             special = _SPECIAL.get(raw_name)

@@ -19,7 +19,7 @@ from perdure.http.ingress.refusals import (
 )
 from perdure.http.ingress.replies import Reply, lookup_reply, outcome_reply
 from perdure.http.ingress.request import decode_segment, read_body
-from perdure.http.ingress.targets import decoded_key, named_service
+from perdure.http.ingress.targets import check_scope, decoded_key, named_service
 from perdure.model.ids import BadId, keyed_invocation_id, parse_invocation_id
 from perdure.model.journal import Failure
 from perdure.model.service import PayloadRules
@@ -120,9 +120,12 @@ def by_invocation_path(engine: Engine, segments: list[str]) -> tuple[Verb, Exist
 
 def by_workflow_path(segments: list[str]) -> tuple[Verb, Existing]:
     """What follows `/restate/workflow/`: the verb, and the run that is named before it."""
-    if len(segments) != 3:
+    if len(segments) < 3:
         raise bad_shape(WORKFLOW_PATH)
-    return _verb(segments[2]), _workflow(segments[0], decode_segment(segments[1]))
+    verb = _verb(segments[2])
+    if len(segments) > 3:
+        raise bad_shape(WORKFLOW_PATH)
+    return verb, _workflow(segments[0], decode_segment(segments[1]))
 
 
 def _verb(segment: str) -> Verb:
@@ -146,6 +149,7 @@ async def by_body(receive: Receive, verb: Verb, limit: int) -> Existing:
     if isinstance(wanted, _InvocationTarget):
         return by_id(wanted.invocation_id)
     if wanted.scope is not None:
+        check_scope(wanted.scope)
         raise scopes_unsupported()
     if isinstance(wanted, _WorkflowTarget):
         return _workflow(wanted.workflow_name, wanted.workflow_key)

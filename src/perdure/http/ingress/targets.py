@@ -17,8 +17,6 @@ from perdure.node.registry import Registry
 
 SCOPE_CHARS_MAX = 36
 _SCOPE_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.-")
-_NO_KEY = "'{}' is keyed: its key comes before the handler"
-_KEY = "'{}' is a service without keys"
 
 
 def resolve_path(registry: Registry, service: str, rest: list[str]) -> tuple[Target, HandlerSpec, bool]:
@@ -33,7 +31,7 @@ def resolve_path(registry: Registry, service: str, rest: list[str]) -> tuple[Tar
         return *_target(spec, rest, SERVICE_PATH), False
     if len(rest) == wanted + 1 and last == "send":
         return *_target(spec, rest[:-1], SERVICE_PATH), True
-    raise bad_shape(SERVICE_PATH, (_NO_KEY if len(rest) < wanted else _KEY).format(service) if len(rest) < 3 else "")
+    raise bad_shape(SERVICE_PATH)
 
 
 def resolve_restate_path(registry: Registry, segments: list[str]) -> tuple[Target, HandlerSpec]:
@@ -77,12 +75,18 @@ def check_scoped(registry: Registry, segments: list[str]) -> None:
     """
     if len(segments) < 4 or segments[1] not in ("call", "send"):
         raise bad_shape(RESTATE_PATH)
-    scope = decode_segment(segments[0])
+    check_scope(decode_segment(segments[0]))
+    resolve_restate_path(registry, segments[2:])
+
+
+def check_scope(scope: str) -> None:
+    """Errors: RequestRefused for what could be no scope anywhere."""
+    if not scope:
+        raise bad_request("bad scope value: value cannot be empty")
+    if len(scope.encode()) > SCOPE_CHARS_MAX:
+        raise bad_request(f"bad scope value: value too long: {len(scope.encode())} bytes (max {SCOPE_CHARS_MAX})")
     if not _SCOPE_CHARACTERS.issuperset(scope):
         raise bad_request("bad scope value: value contains characters outside the allowed set [a-zA-Z0-9_.-]")
-    if not 0 < len(scope) <= SCOPE_CHARS_MAX:
-        raise bad_request(f"bad scope value: it has 1 to {SCOPE_CHARS_MAX} characters")
-    resolve_restate_path(registry, segments[2:])
 
 
 def _target(spec: ServiceSpec, rest: list[str], expected: str) -> tuple[Target, HandlerSpec]:

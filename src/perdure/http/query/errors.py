@@ -27,8 +27,9 @@ class QueryRefused(QueryError):
 
     code = "PD0531"
 
-    def __init__(self, kind: Kind, message: str) -> None:
+    def __init__(self, kind: Kind, message: str, original: str = "") -> None:
         self.kind = kind
+        self.original = original or message
         # Which of them is which is Restate's choice, and its clients may know it.
         self.status = 400 if kind in ("syntax", "plan", "read-only") else 500
         self.sqlstate = _SQLSTATES[kind]
@@ -89,6 +90,8 @@ class TooManyQueries(QueryError):
 _SQLSTATES: dict[Kind, str] = {
     "syntax": "42601",
     "plan": "42000",
+    "no-group": "42803",
+    "optimizer": "42000",
     "not-implemented": "0A000",
     "no-table": "42P01",
     "no-column": "42703",

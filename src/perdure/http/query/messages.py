@@ -18,6 +18,8 @@ or only the description of their columns."""
 Kind: TypeAlias = Literal[
     "syntax",
     "plan",
+    "no-group",
+    "optimizer",
     "not-implemented",
     "no-table",
     "no-column",
@@ -114,6 +116,9 @@ class Answer(_Message):
 class Refused(_Message):
     kind: Kind
     message: str
+    """What is wrong, for people."""
+    original: str = ""
+    """The engine's own words, for clients of Restate; empty: the same."""
 
 
 ToWorker: TypeAlias = Ask | Facts | Rows | End

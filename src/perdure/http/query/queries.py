@@ -105,8 +105,8 @@ class Queries:
                 return reply
             case m.Refused(kind, message) if kind in ("size", "memory"):
                 raise QueryTooLarge(message)
-            case m.Refused(kind, message):
-                raise QueryRefused(kind, message)
+            case m.Refused(kind, message, original):
+                raise QueryRefused(kind, message, original)
         raise AssertionError(f"a worker does not say {reply!r} twice")
 
     async def _feed(self, slot: _Slot, needs: list[m.Need]) -> m.FromWorker:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from perdure.http.admin.replies import ErrorBody, decoded_body, json_reply
 from perdure.http.asgi import ClientGone, while_connected
-from perdure.http.query.errors import QueryCancelled, QueryError
+from perdure.http.query.errors import QueryCancelled, QueryError, QueryRefused
 from perdure.http.query.messages import Form
 from perdure.http.query.queries import Queries
 
@@ -17,6 +17,12 @@ RETRY_AFTER_S = 1
 
 class Asked(msgspec.Struct):
     query: str
+
+
+class _Said(msgspec.Struct):
+    """Of a query that is refused: in the words of Restate, without the field that its other errors have."""
+
+    message: str
 
 
 class QueryRoutes:
@@ -37,6 +43,10 @@ class QueryRoutes:
             answer = await while_connected(self._queries.run(asked.query, form), request.receive)
         except ClientGone:
             return _refused(QueryCancelled())
+        except QueryRefused as error:
+            if form != "table":
+                return json_reply(_Said(error.original), error.status)
+            return _refused(error)
         except QueryError as error:
             return _refused(error)
         kind = "application/vnd.apache.arrow.stream" if form == "arrow" else "application/json"

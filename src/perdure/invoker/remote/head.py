@@ -57,11 +57,12 @@ class RequestHead:
 def request_head(
     method: str, uri: str, path: str, headers: Mapping[str, str], content_length: int | None = None
 ) -> RequestHead:
-    """Shapes:  uri is http(s)://host[:port][/base]; path is relative to it, percent-encoded.
+    """Shapes:  uri is http(s)://host[:port][/base][?query]; path is relative to it, percent-encoded.
     Errors:  UnfitRequest for what HTTP cannot carry. Headers that belong to a connection are left out.
     """
     origin, base = split_uri(uri)
-    target = f"{base}{path.lstrip('/')}"
+    query = uri.partition("?")[2]
+    target = f"{base}{path.lstrip('/')}{'?' if query else ''}{query}"
     if _UNFIT_IN_TARGET.search(target):
         raise UnfitRequest(f"the path {target!r} cannot be sent.", "Percent-encode it.")
     fields: dict[str, str] = {}

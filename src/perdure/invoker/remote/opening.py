@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from perdure.model import journal as j
+from perdure.model.deployment import CLUSTER_NAME, CLUSTER_NAME_HEADER
 from perdure.model.ids import format_invocation_id
 from perdure.model.limits import MIB
 from perdure.wire import messages as m
@@ -47,6 +48,7 @@ def request_headers(row: Invocation, version: int) -> dict[str, str]:
         "content-type": content_type(version),
         "accept": content_type(version),
         "x-restate-invocation-id": format_invocation_id(row.id),
+        CLUSTER_NAME_HEADER: CLUSTER_NAME,
     }
     if row.target.key is not None:
         headers["x-restate-service-key"] = quote(row.target.key, safe="")

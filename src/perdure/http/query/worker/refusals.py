@@ -14,7 +14,9 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
     (r"Invalid function", "no-function"),
     (r"Resources exhausted", "memory"),
     (r"This feature is not implemented", "not-implemented"),
-    (r"Error during planning|type_coercion|Placeholder|Optimizer rule", "plan"),
+    (r"must be in GROUP BY", "no-group"),
+    (r"^(Optimizer rule|type_coercion)", "optimizer"),
+    (r"Error during planning|Placeholder", "plan"),
 )
 
 
@@ -28,10 +30,8 @@ class NothingIsChanged(Exception):
 
 def refused(error: Exception) -> Refused:
     text = str(error).removeprefix("DataFusion error: ")
-    for pattern, kind in _KINDS:
-        if re.search(pattern, text):
-            return Refused(kind, _readable(text))
-    return Refused("failed", _readable(text))
+    kind: Kind = next((kind for pattern, kind in _KINDS if re.search(pattern, text)), "failed")
+    return Refused(kind, _readable(text), f"Datafusion error: {text}")
 
 
 def _readable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -13,11 +14,16 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 
 
+_ZEROS = re.compile(r"\.?(?:000)+(?=Z?$)")
+
+
 def json_values(column: pa.Array) -> list[object]:
     """One value per row; None for what is null."""
     kind = column.type
     if t.is_timestamp(kind):
-        return timestamps(column, "%Y-%m-%dT%H:%M:%S" + ("" if kind.tz is None else "Z"))
+        # As few digits behind the second as it takes, three at a time, as in Restate.
+        texts = timestamps(column, "%Y-%m-%dT%H:%M:%S" + ("" if kind.tz is None else "Z"))
+        return [_ZEROS.sub("", each) if isinstance(each, str) else each for each in texts]
     if t.is_duration(kind):
         return [None if each is None else duration(each, kind) for each in column.cast(pa.int64()).to_pylist()]
     if t.is_dictionary(kind):
