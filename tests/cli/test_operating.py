@@ -212,6 +212,9 @@ def test_a_paused_invocation_shows_why_and_goes_on_after_kill_9(own: Operator) -
     assert re.search(
         "somebody who resumes, cancels or kills it, for [^;]+; its last attempt failed: .*the bank is closed\n", text
     )
+    attempt, pause = [line.split() for line in text.splitlines()[-2:]]
+    assert attempt[2:5] == ["attempt", "charge", "failed"] and pause[2:5] == ["pause", "charge", "failed"]
+    assert attempt[-4:] == pause[-4:] == ["the", "bank", "is", "closed"]
     listed = own.run("invocations", "list", "--status", "paused")
     assert sold in listed and "500: ConnectionError: the bank is closed" in listed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -58,6 +59,96 @@ def test_one_whose_step_is_tried_again(world: World, key: str) -> None:
     assert (seen["last_failure_related_command_name"], seen["last_failure_related_command_type"]) == ("body", "Run")
     assert not [name for name in seen if name.startswith("last_failure_related_entry")]
     assert world.patch(f"/invocations/{invocation_id}/kill").status_code == 200
+
+
+def events(world: World, invocation_id: str) -> list[tuple[str, int, dict[str, Any]]]:
+    """Type, place and content; of a stack trace only that there is one, of a message the end, which is the author's."""
+    rows = world.sql(
+        "select event_type, after_journal_entry_index, event_json from sys_journal_events "
+        f"where id = '{invocation_id}' order by appended_at"
+    )
+    found = []
+    for each in rows:
+        shown = json.loads(each["event_json"])
+        assert shown.pop("ty") == each["event_type"]
+        for error in (shown, shown.get("last_failure", {})):
+            if "error_message" in error:
+                error["error_message"] = re.search("try [0-9]+", error["error_message"])[0]  # type: ignore[index]
+                assert error.pop("error_stacktrace")
+        found.append((each["event_type"], each["after_journal_entry_index"], shown))
+    return found
+
+
+def error(message: str, **more: object) -> dict[str, Any]:
+    return {"error_code": 500, "error_message": message, "restate_doc_error_code": "RT0007", **more}
+
+
+def test_how_attempts_ended_before_it_succeeded(world: World, key: str) -> None:
+    invocation_id = world.send("/Util/flaky", {"name": key, "failures": 2})
+    assert world.attach(invocation_id).status_code == 200
+    assert events(world, invocation_id) == [
+        ("TransientError", 0, error("try 1")),
+        ("TransientError", 0, error("try 2")),
+    ]
+
+
+def test_how_the_tries_of_a_step_ended(world: World, key: str) -> None:
+    invocation_id = world.send("/Util/flaky_step", {"name": key, "failures": 2})
+    assert world.attach(invocation_id).status_code == 200
+    step = {"related_command_index": 1, "related_command_name": "body", "related_command_type": "Run"}
+    assert events(world, invocation_id) == [
+        ("TransientError", 1, error("try 1", **step)),
+        ("TransientError", 1, error("try 2", **step)),
+    ]
+
+
+def test_how_attempts_ended_before_it_paused_and_after(world: World, key: str) -> None:
+    invocation_id = world.send("/Quick/paused", key)
+    world.until_status(invocation_id, "paused")
+    ended = [("TransientError", 0, error("try 1")), ("Paused", 0, {"last_failure": error("try 2")})]
+    assert events(world, invocation_id) == ended
+    assert world.patch(f"/invocations/{invocation_id}/resume").status_code == 200
+    assert world.attach(invocation_id).status_code == 200
+    assert events(world, invocation_id) == ended, "they stay"
+    assert world.patch(f"/invocations/{invocation_id}/purge-journal").status_code == 200
+    world.until(lambda: events(world, invocation_id) == [])
+
+
+def test_the_error_that_ends_it_is_no_event(world: World, key: str) -> None:
+    invocation_id = world.send("/Quick/killed", key)
+    assert world.attach(invocation_id).status_code == 500
+    assert events(world, invocation_id) == [
+        ("TransientError", 0, error("try 1")),
+        ("TransientError", 0, error("try 2")),
+    ]
+
+
+def test_a_pause_that_was_asked_for(world: World, key: str) -> None:
+    invocation_id = world.send("/Util/flaky", {"name": key, "failures": 1000})
+    world.until_status(invocation_id, "backing-off")
+    assert world.patch(f"/invocations/{invocation_id}/pause").status_code in (200, 202)
+    world.until_status(invocation_id, "paused")
+    *_, failed, paused = events(world, invocation_id)
+    assert failed[0] == "TransientError"
+    assert paused == ("Paused", 0, {"last_failure": failed[2]})
+    assert world.patch(f"/invocations/{invocation_id}/kill").status_code == 200
+
+
+def test_a_suspension_is_an_event_from_version_7_on(world: World, key: str) -> None:
+    invocation_id = world.send("/Quick/idles", key)
+    name = world.held(key)
+    world.until_status(invocation_id, "suspended")
+    seen = row(world, invocation_id)
+    (waits,) = json.loads(seen["suspended_waiting_future_json"]).values()
+    assert {"Single": {"SignalIndex": 17}} in waits
+    found = events(world, invocation_id)
+    if seen["pinned_service_protocol_version"] < 7:
+        assert found == []
+    else:
+        ((kind, _, content),) = found
+        assert (kind, content) == ("Suspended", {"awaiting_on": json.loads(seen["suspended_waiting_future_json"])})
+    assert world.call(f"/restate/awakeables/{name}/resolve", "on").status_code == 202
+    assert world.attach(invocation_id).status_code == 200
 
 
 def test_one_that_runs(world: World, key: str) -> None:

@@ -146,7 +146,7 @@ async def test_what_cannot_be_restarted_says_why() -> None:
         assert await refused(later) == 425
         done = await send(engine, "Desk/work", "Ann")
         await result_of(engine, done)
-        output = engine.inspect(done).timeline[-1].index
+        output = engine.inspect(done).timeline[-1].index or 0
         assert await refused(done, output + 1) == 400
         assert await refused(done, 99) == 400
         await engine.kill(waiting)
@@ -350,11 +350,17 @@ async def test_a_timeline_says_how_long_things_took_and_how_they_failed() -> Non
         assert moments["sleep"].took_ms == pytest.approx(600_000, abs=100)
         assert {moment.state for moment in moments.values()} == {"done"}
         broken = await send(engine, "Desk/fails")
-        await until(lambda: engine.inspect(broken).timeline[-1].failed_tries >= 3)
-        step = engine.inspect(broken).timeline[-1]
+        await until(lambda: any(each.failed_tries >= 3 for each in engine.inspect(broken).timeline))
+        step, *attempts = engine.inspect(broken).timeline[1:]
         assert (step.what, step.subject, step.state) == ("run", "broken", "open")
         assert step.error is not None
         assert step.error.message == "ConnectionError: down"
+        assert [(each.what, each.subject, each.index, each.error) for each in attempts] == [
+            ("attempt", "broken", None, step.error)
+        ], "the same error stands there once"
+        await engine.pause(broken)
+        pause = engine.inspect(broken).timeline[-1]
+        assert (pause.what, pause.state, pause.error) == ("pause", "failed", step.error)
         caller = await send(engine, "Desk/asks")
         await kinds(engine, caller, "call")
         await engine.cancel(caller)

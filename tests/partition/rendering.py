@@ -8,7 +8,7 @@ from typing import assert_never
 
 from perdure.model.journal import Awaiting
 from perdure.partition import actions as a
-from perdure.store.rows import Invocation, Timer, TimerKind
+from perdure.store.rows import Event, Invocation, Timer, TimerKind
 from perdure.store.tables import Tables
 
 from .names import Names
@@ -89,6 +89,10 @@ def _invocation(found: Facts, tables: Tables, row: Invocation, names: Names) -> 
     found[name] = ", ".join(_row(row, names))
     for index, entry in enumerate(tables.journal(row.seq).entries):
         found[f"{name}[{index}]"] = show_entry(entry, names)
+    if row.events is not None:
+        numbers = range(row.events.first, row.events.next)
+        for number, event in zip(numbers, tables.events(row), strict=True):
+            found[f"{name} event {number}"] = _event(event)
 
 
 def _row(row: Invocation, names: Names) -> list[str]:
@@ -116,6 +120,13 @@ def _row(row: Invocation, names: Names) -> list[str]:
     if row.completed_at_ms:
         parts.append(f"result {show_result(row.result)} until {row.expires_at_ms}")
     return parts
+
+
+def _event(event: Event) -> str:
+    text = f"{event.kind.name.lower().replace('_', ' ')} at {event.at_ms} after [{event.after}]"
+    if event.awaiting is not None:
+        text += f", awaiting {show_awaiting(event.awaiting)}"
+    return text if event.error is None else f"{text}, {event.error.code} {json.dumps(event.error.message)}"
 
 
 def show_awaiting(awaiting: Awaiting) -> str:

@@ -15,7 +15,8 @@ from perdure.model.ids import make_invocation_id
 from perdure.model.target import HandlerKind, Target
 from perdure.partition import invariants
 from perdure.partition.invariants import InvariantBroken, check_invocation, check_partition, check_record
-from perdure.store.rows import StateChange, Status, Timer, TimerKind
+from perdure.partition.sizes import event_bytes
+from perdure.store.rows import Event, EventKind, EventRange, StateChange, Status, Timer, TimerKind
 from perdure.store.tables import Tables
 
 from .world import World
@@ -111,6 +112,17 @@ def a_field(seq: int, **values: object) -> Callable[[Tables], None]:
     return put
 
 
+def an_event(after: int, at_ms: int) -> Callable[[Tables], None]:
+    def put(tables: Tables) -> None:
+        event = Event(EventKind.PAUSED, at_ms, after)
+        row = tables.edit(FAILED)
+        assert row.events is not None
+        tables.put_event(FAILED, row.events.next, event)
+        row.events = EventRange(0, row.events.next + 1, row.events.bytes + event_bytes(event))
+
+    return put
+
+
 def put_timer(wake_at_ms: int, seq: int, completion_id: int, kind: TimerKind) -> Callable[[Tables], None]:
     return lambda tables: tables.put_timer(Timer(wake_at_ms, seq, completion_id, kind))
 
@@ -131,6 +143,11 @@ BROKEN: list[tuple[str, Callable[[Tables], None]]] = [
     ("a journal that does not begin with its input", no_input),
     ("a command that was answered twice", answered_twice),
     ("a journal in which time goes back", lambda tables: append(tables, HOLDER, j.Signal(17), at_ms=999)),
+    ("more events than are kept", a_field(FAILED, events=EventRange(1, 1, 64))),
+    ("more events than are kept", a_field(FAILED, events=EventRange(0, 1, 1 << 20))),
+    ("events of another size", a_field(FAILED, events=EventRange(0, 1, 65))),
+    ("an event behind the end of its journal", an_event(after=1, at_ms=1000)),
+    ("events out of order", an_event(after=0, at_ms=999)),
     ("an await set that does not fit its status", a_field(SLEEPER, awaiting=None)),
     ("an await set that does not fit its status", a_field(HOLDER, awaiting=j.Awaiting([1], []))),
     ("a next attempt that does not fit its status", a_field(FAILED, status=Status.PAUSED)),

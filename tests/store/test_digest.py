@@ -10,7 +10,7 @@ import pytest
 from perdure.env.executor import ThreadExecutor
 from perdure.model.journal import Completion, Run
 from perdure.model.records import CompletionMessage
-from perdure.store.rows import Promise, Status, Timer, TimerKind
+from perdure.store.rows import Event, EventKind, Promise, Status, Timer, TimerKind
 from perdure.store.store import Store
 from perdure.store.tables import Tables
 
@@ -22,6 +22,9 @@ CHANGES: list[Callable[[Tables], object]] = [
     lambda t: setattr(t.edit(1), "status", Status.PAUSED),
     lambda t: add(t, 2, entries=3),
     lambda t: t.forget(2),
+    lambda t: t.put_event(1, 0, Event(EventKind.PAUSED, NOW_MS, 0)),
+    lambda t: t.put_event(1, 1, Event(EventKind.PAUSED, NOW_MS, 1)),
+    lambda t: t.drop_event(1, 0),
     lambda t: t.set_state("Cart", "k", "total", b"1"),
     lambda t: t.set_state("Cart", "k", "gone", b"1"),
     lambda t: t.clear_state("Cart", "k", "gone"),
@@ -83,6 +86,9 @@ VARIANTS: list[Callable[[Tables], object]] = [
     lambda t: t.append_entry(1, 3, NOW_MS + 4, Run(2, "charge")),
     lambda t: t.append_entry(1, 3, NOW_MS + 3, Run(2, "refund")),
     lambda t: t.drop_journal(1),
+    lambda t: t.drop_event(1, 1),
+    lambda t: t.put_event(1, 2, Event(EventKind.PAUSED, NOW_MS, 1)),
+    lambda t: t.put_event(1, 1, Event(EventKind.PAUSED, NOW_MS + 1, 1)),
     lambda t: t.forget(1),
     lambda t: add(t, 3, entries=0),
     lambda t: add(t, 3, entries=0, id=77),

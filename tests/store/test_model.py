@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from perdure.model.journal import Completion, Entry
 from perdure.model.records import CompletionMessage
-from perdure.store.rows import Invocation, KeyQueue, Promise, Status, Timer, TimerKind
+from perdure.store.rows import Event, EventKind, EventRange, Invocation, KeyQueue, Promise, Status, Timer, TimerKind
 from perdure.store.store import Store
 
 from .rows import NOW_MS, GatedExecutor, invocation, raw_id
@@ -42,6 +42,10 @@ class Model:
         self.timers: dict[tuple[int, int, int], Timer] = {}
         self.outbox: dict[int, Any] = {}
         self.outbox_next = 1
+        self.events: dict[tuple[int, int], Event] = {}
+
+    def drop_events(self, seq: int) -> None:
+        self.events = {key: event for key, event in self.events.items() if key[0] != seq}
 
 
 class TablesAgainstDicts(RuleBasedStateMachine):
@@ -149,8 +153,37 @@ class TablesAgainstDicts(RuleBasedStateMachine):
         if (seq := self._some(pick)) is not None:
             self.tables.forget(seq)
             row = self.model.rows.pop(seq)
+            self.model.drop_events(seq)
             del self.model.journals[seq]
             del self.model.ids[int.from_bytes(row.id[8:], "big")]
+
+    @rule(pick=PICK)
+    def put_event(self, pick: int) -> None:
+        if (seq := self._some(pick)) is not None:
+            kept = self.model.rows[seq].events or EventRange(0, 0, 0)
+            event = Event(EventKind.PAUSED, NOW_MS, kept.next)
+            self.tables.put_event(seq, kept.next, event)
+            self.model.events[seq, kept.next] = event
+            self._keep_events(seq, EventRange(kept.first, kept.next + 1, 0))
+
+    @rule(pick=PICK)
+    def drop_first_event(self, pick: int) -> None:
+        seq = self._some(pick)
+        if seq is not None and (kept := self.model.rows[seq].events) is not None:
+            self.tables.drop_event(seq, kept.first)
+            del self.model.events[seq, kept.first]
+            self._keep_events(seq, EventRange(kept.first + 1, kept.next, 0) if kept.first + 1 < kept.next else None)
+
+    @rule(pick=PICK)
+    def drop_events(self, pick: int) -> None:
+        if (seq := self._some(pick)) is not None:
+            self.tables.drop_events(self.tables.edit(seq))
+            self.model.drop_events(seq)
+            self._keep_events(seq, None)
+
+    def _keep_events(self, seq: int, kept: EventRange | None) -> None:
+        for row in (self.tables.edit(seq), self.model.rows[seq]):
+            row.events = kept
 
     @rule(key=KEYS, name=NAMES, value=st.binary(max_size=3))
     def set_state(self, key: str, name: str, value: bytes) -> None:
@@ -240,6 +273,11 @@ class TablesAgainstDicts(RuleBasedStateMachine):
             journal = tables.journal(seq)
             assert journal.first == 0
             assert list(zip(journal.times, journal.entries, strict=True)) == model.journals.get(seq, [])
+            events = [event for (of, _), event in sorted(model.events.items()) if of == seq]
+            assert events == ([] if seq not in model.rows else tables.events(model.rows[seq]))
+            assert all(
+                (tables.event(seq, number) is None) == ((seq, number) not in model.events) for number in range(4)
+            )
         for number in range(1, 5):
             assert tables.find(raw_id(number)) == model.ids.get(number)
         for status in Status:

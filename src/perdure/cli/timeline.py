@@ -89,7 +89,8 @@ def _moment(moment: Shown, began_ms: int, now_ms: int) -> tuple[str, ...]:
     took = duration(moment["took_ms"]) if "took_ms" in moment else ""
     what = f"{moment['what']} {moment.get('subject', '')}".rstrip()
     offset = f"+{duration(moment['at_ms'] - began_ms)}"
-    return (str(moment["index"]), offset, took, what, moment["state"], _note(moment, now_ms))
+    index = "" if moment["index"] is None else str(moment["index"])
+    return (index, offset, took, what, moment["state"], _note(moment, now_ms))
 
 
 def _note(moment: Shown, now_ms: int) -> str:

@@ -55,10 +55,10 @@ class MomentError(msgspec.Struct, frozen=True):
 class Moment(msgspec.Struct, frozen=True):
     """One line of a timeline. Units: Unix time in ms; `took_ms` until the answer came (or until now, while `open`)."""
 
-    index: int
-    """Where the entry stands in the journal: what a restart can go on from."""
+    index: int | None
+    """Where the entry stands in the journal: what a restart can go on from. None: it is an event, and no entry."""
     what: str
-    """`run`, `sleep`, `call`, …"""
+    """`run`, `sleep`, `call`, …; `attempt` for one that failed and `pause`, which stand behind the last entry there was."""
     at_ms: int
     state: str
     """`done`, `failed` or `open`."""

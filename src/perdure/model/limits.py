@@ -21,6 +21,13 @@ TURN_CALLBACKS_BUDGET = 2_000
 TURN_CALLBACKS_MAX = 2_000_000
 """Callbacks without reaching quiescence after which the attempt fails by name."""
 
+EVENTS_MAX = 64
+"""Events of its attempts that an invocation keeps; the oldest goes for one more."""
+EVENTS_BYTES_MAX = 256 * KIB
+"""And what they take together: the oldest go until the newest fits."""
+EVENT_TEXT_MAX = 32 * KIB
+"""Characters that are kept of a long message, stack trace or name."""
+
 TIMER_AT_MS_MAX = 253_402_300_799_000
 """End of the year 9999: no timer is set for later."""
 

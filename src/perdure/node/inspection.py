@@ -140,7 +140,7 @@ class Inspection(Control):
         home = self.home_of(invocation_id)
         tables = self.store.tables[home]
         journal = tables.journal(row.seq)
-        moments = timeline(row, journal, self.now_ms())
+        moments = timeline(row, journal, tables.events(row), self.now_ms())
         return Details(row, journal, moments, waits_for(row, moments, self.pool.awaiting(home, row.seq), tables))
 
 

@@ -1,7 +1,7 @@
 """A journal as people read it: what the handler did, when, how long each thing took, and how it ended.
 
 Made from the tables alone, changed by nothing. An answer stands with the command that asked for it; what came from outside
-stands where it arrived.
+stands where it arrived. Failed attempts and pauses stand behind the entry that was the last then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from perdure.model import journal as j
 from perdure.model.ids import CANCEL_SIGNAL, FIRST_USER_SIGNAL, format_awakeable_id, format_invocation_id
-from perdure.store.rows import Invocation, JournalChunk, Status
+from perdure.store.rows import Event, EventKind, Invocation, JournalChunk, Status
 
 State = Literal["done", "failed", "open"]
 
@@ -27,10 +27,10 @@ class Error(msgspec.Struct, frozen=True):
 class Moment(msgspec.Struct, omit_defaults=True):
     """One line of the timeline. Units: Unix time in ms; `took_ms` until the answer came (or until now, while `open`)."""
 
-    index: int
-    """Where the entry stands in the journal: what a restart can go on from."""
+    index: int | None
+    """Where the entry stands in the journal: what a restart can go on from. None: it is an event, and no entry."""
     what: str
-    """`run`, `sleep`, `call`, …"""
+    """`run`, `sleep`, `call`, …; `attempt`, `pause`."""
     at_ms: int
     state: State
     subject: str = ""
@@ -47,8 +47,8 @@ class Moment(msgspec.Struct, omit_defaults=True):
     completion_id: int | None = None
 
 
-def timeline(row: Invocation, journal: JournalChunk, now_ms: int) -> list[Moment]:
-    """All moments, in journal order."""
+def timeline(row: Invocation, journal: JournalChunk, events: list[Event], now_ms: int) -> list[Moment]:
+    """All moments, in journal order; `events` are all that are kept, in order."""
     moments: list[Moment] = []
     open_moments: dict[int, Moment] = {}
     for index, (entry, at_ms) in enumerate(zip(journal.entries, journal.times, strict=True)):
@@ -68,7 +68,20 @@ def timeline(row: Invocation, journal: JournalChunk, now_ms: int) -> list[Moment
     for moment in moments:
         if moment.state == "open":
             _leave_open(moment, row, now_ms)
-    return moments
+    return _with_events(moments, events)
+
+
+def _with_events(moments: list[Moment], events: list[Event]) -> list[Moment]:
+    placed = [(moment.index or 0, moment) for moment in moments]
+    placed += [(event.after, _event(event)) for event in events if event.kind is not EventKind.SUSPENDED]
+    return [moment for _, moment in sorted(placed, key=lambda each: each[0])]
+
+
+def _event(event: Event) -> Moment:
+    error = None if event.error is None else Error(event.error.code, event.error.message)
+    what = "pause" if event.kind is EventKind.PAUSED else "attempt"
+    subject = "" if event.error is None else event.error.command_name or ""
+    return Moment(None, what, event.at_ms, "done" if error is None else "failed", subject, error=error)
 
 
 def subject_of(entry: j.Entry) -> tuple[str, str]:

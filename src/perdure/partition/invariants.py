@@ -12,8 +12,9 @@ from typing import assert_never
 from perdure.model import journal as j
 from perdure.model import records as r
 from perdure.model.errors import PerdureError
+from perdure.model.limits import EVENTS_BYTES_MAX, EVENTS_MAX
 from perdure.model.target import HandlerKind
-from perdure.partition.sizes import kept_bytes, payload_bytes
+from perdure.partition.sizes import event_bytes, kept_bytes, payload_bytes
 from perdure.store.rows import Invocation, Status, Timer, TimerKind
 from perdure.store.tables import Tables
 
@@ -90,6 +91,7 @@ def check_invocation(tables: Tables, seq: int) -> None:
     _hold(row.seq == seq, seq, "a row under another number")
     _hold(tables.find(row.id) == seq, seq, "an id that leads elsewhere")
     _check_journal(tables, row)
+    _check_events(tables, row)
     _check_status(row)
     _check_key(tables, row)
     for wake_at_ms, completion_id in row.timers or ():
@@ -112,6 +114,17 @@ def _check_journal(tables: Tables, row: Invocation) -> None:
     completed = [entry.completion_id for entry in journal.entries if type(entry) is j.Completion]
     _hold(len(completed) == len(set(completed)), row.seq, "a command that was answered twice")
     _hold(journal.times == sorted(journal.times), row.seq, "a journal in which time goes back")
+
+
+def _check_events(tables: Tables, row: Invocation) -> None:
+    if row.events is None:
+        return
+    events = tables.events(row)
+    _hold(0 < len(events) <= EVENTS_MAX and row.events.bytes <= EVENTS_BYTES_MAX, row.seq, "more events than are kept")
+    _hold(sum(map(event_bytes, events)) == row.events.bytes, row.seq, "events of another size")
+    _hold(events[-1].after < row.journal_length, row.seq, "an event behind the end of its journal")
+    places = [(event.after, event.at_ms) for event in events]
+    _hold(places == sorted(places), row.seq, "events out of order")
 
 
 def _check_status(row: Invocation) -> None:

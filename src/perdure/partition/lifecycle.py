@@ -272,7 +272,10 @@ def drop(work: Work, row: Invocation) -> None:
 
 
 def drop_journal(work: Work, row: Invocation) -> None:
+    """And the events that stand among its entries."""
     work.tables.drop_journal(row.seq)
+    work.tables.drop_events(row)
+    row.events = None
     row.journal_length = row.commands = row.journal_bytes = 0
 
 

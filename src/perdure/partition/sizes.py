@@ -11,10 +11,12 @@ from types import MappingProxyType
 
 from perdure.model import journal as j
 from perdure.model import records as r
-from perdure.store.rows import Invocation
+from perdure.store.rows import Event, Invocation
 
 _ROW_BYTES = 400
 _ENTRY_BYTES = 30
+_EVENT_BYTES = 60
+_LEAF_BYTES = 12
 
 _PAYLOAD: Mapping[type, str] = MappingProxyType(
     {
@@ -66,6 +68,17 @@ def message_bytes(message: r.Message) -> int:
             return 0
 
 
+def event_bytes(event: Event) -> int:
+    """At most a few times `limits.EVENT_TEXT_MAX` for one with an error."""
+    size = _EVENT_BYTES
+    if event.error is not None:
+        size += len(event.error.message) + len(event.error.stacktrace) + len(event.error.command_name or "")
+    if event.awaiting is not None:  # every leaf stands in the tree too
+        size += 2 * _LEAF_BYTES * (len(event.awaiting.completions) + len(event.awaiting.signals))
+    return size
+
+
 def kept_bytes(row: Invocation) -> int:
-    """What a finished invocation takes until it is forgotten: its row, its result, and what is left of its journal."""
-    return _ROW_BYTES + _ENTRY_BYTES * row.journal_length + row.journal_bytes + result_bytes(row.result)
+    """What a finished invocation takes until it is forgotten: its row, its result, what is left of its journal, its events."""
+    events = 0 if row.events is None else row.events.bytes
+    return _ROW_BYTES + _ENTRY_BYTES * row.journal_length + row.journal_bytes + events + result_bytes(row.result)

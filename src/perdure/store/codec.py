@@ -14,7 +14,7 @@ import msgspec
 from perdure.model.deployment import Deployment
 from perdure.model.records import Message
 from perdure.store.errors import RowCorrupt
-from perdure.store.rows import Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Timer
+from perdure.store.rows import Event, Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Timer
 
 T = TypeVar("T")
 Value: TypeAlias = int | str | bytes
@@ -68,6 +68,7 @@ def corrupt(table: str, key: Key, why: str) -> RowCorrupt:
 
 decode_invocation: RowDecoder[Invocation] = RowDecoder("invocation", Invocation)
 decode_chunk: RowDecoder[JournalChunk] = RowDecoder("journal", JournalChunk)
+decode_event: RowDecoder[Event] = RowDecoder("event", Event)
 decode_key_queue: RowDecoder[KeyQueue] = RowDecoder("key_queue", KeyQueue)
 decode_timer: RowDecoder[Timer] = RowDecoder("timer", Timer)
 decode_message: RowDecoder[Message] = RowDecoder("outbox", Message)

@@ -22,6 +22,7 @@ from perdure.store.codec import (
     corrupt,
     decode_chunk,
     decode_deployment,
+    decode_event,
     decode_invocation,
     decode_key_queue,
     decode_message,
@@ -30,8 +31,8 @@ from perdure.store.codec import (
     decode_timer,
 )
 from perdure.store.errors import RowCorrupt, StoreUnreadable
-from perdure.store.layer import ObjectKey, TimerKey
-from perdure.store.rows import Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Status, Timer
+from perdure.store.layer import EventKey, ObjectKey, TimerKey
+from perdure.store.rows import Event, Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Status, Timer
 from perdure.store.schema import unreadable
 
 Columns: TypeAlias = tuple[object, ...]
@@ -97,6 +98,13 @@ class Database:
         return chunks
 
     @_told
+    def event(self, seq: int, number: int) -> Event | None:
+        query = "SELECT row, crc FROM event WHERE partition = ? AND seq = ? AND number = ?"
+        for blob, crc in self._rows(query, seq, number):
+            return decode_event(blob, crc, (self._partition, seq, number))
+        return None
+
+    @_told
     def seqs(self) -> list[int]:
         """Of all invocations, ascending."""
         return self._integers("SELECT seq FROM invocation WHERE partition = ? ORDER BY seq")
@@ -114,6 +122,10 @@ class Database:
     @_told
     def seqs_with_journal(self) -> list[int]:
         return self._integers("SELECT DISTINCT seq FROM journal WHERE partition = ?")
+
+    @_told
+    def event_keys(self) -> list[EventKey]:
+        return cast("list[EventKey]", self._rows("SELECT seq, number FROM event WHERE partition = ?"))
 
     @_told
     def seqs_with_status(self, status: Status) -> list[int]:

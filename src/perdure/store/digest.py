@@ -48,6 +48,10 @@ def _invocations(tables: Tables) -> Iterator[object]:
         if row is not None or journal.entries:
             found = None if row is None else tables.find(row.id)
             yield "invocation", seq, row, found, journal.times, journal.entries
+    for key in sorted({*tables.database.event_keys(), *(key for layer in tables.layers for key in layer.events)}):
+        event = tables.event(*key)
+        if event is not None:
+            yield "event", key, event
 
 
 def _keys(tables: Tables) -> Iterator[object]:

@@ -14,12 +14,14 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from perdure.model.deployment import Deployment
 from perdure.model.records import Message
-from perdure.store.rows import Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Timer
+from perdure.store.rows import Event, Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Timer
 
 V = TypeVar("V")
 
 TimerKey: TypeAlias = tuple[int, int, int]
 ObjectKey: TypeAlias = tuple[str, str]
+EventKey: TypeAlias = tuple[int, int]
+"""seq of the invocation, number of the event."""
 
 
 class Layer:
@@ -29,6 +31,7 @@ class Layer:
         "chunks",
         "deployments",
         "dropped_journals",
+        "events",
         "fresh",
         "ids",
         "inbox",
@@ -50,6 +53,7 @@ class Layer:
         self.chunks: dict[int, JournalChunk] = {}
         self.dropped_journals: set[int] = set()
         """Journals whose chunks below this layer are gone."""
+        self.events: dict[EventKey, Event | None] = {}
         self.states: dict[ObjectKey, Overlay[bytes]] = {}
         self.key_queues: dict[ObjectKey, KeyQueue | None] = {}
         self.inbox: dict[tuple[str, str, int], int | None] = {}
@@ -64,6 +68,7 @@ class Layer:
             len(self.invocations)
             + len(self.chunks)
             + len(self.dropped_journals)
+            + len(self.events)
             + sum(len(overlay.values) for overlay in self.states.values())
             + len(self.key_queues)
             + len(self.inbox)
@@ -79,8 +84,9 @@ class Layer:
         For a layer that nobody reads any more.
         """
         self.meta = None
-        tables: list[dict[Any, Any]] = [self.invocations, self.ids, self.chunks, self.key_queues, self.inbox]
+        tables: list[dict[Any, Any]] = [self.invocations, self.ids, self.chunks, self.events, self.key_queues]
         tables += [
+            self.inbox,
             self.timers.rows,
             self.states,
             self.promises,

@@ -37,6 +37,34 @@ class StepFailures(msgspec.Struct, array_like=True, gc=False):
     first_at_ms: int
 
 
+class EventKind(enum.IntEnum):
+    ATTEMPT_FAILED = 0
+    """And another attempt follows."""
+    PAUSED = 1
+    SUSPENDED = 2
+    """Only where the handler said as a tree what it waits for (service protocol 7)."""
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How an attempt ended without a result."""
+
+    kind: EventKind
+    at_ms: int
+    after: int
+    """Index of the last entry of the journal then."""
+    error: AttemptError | None = None
+    awaiting: Awaiting | None = None
+
+
+class EventRange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Which events of an invocation are kept: those with the numbers [first, next)."""
+
+    first: int
+    next: int
+    bytes: int
+    """What they take, by the estimate of the state machine."""
+
+
 class Invocation(msgspec.Struct, array_like=True, gc=False):
     """One invocation. `seq` is its sequence number in the partition; `*_at_ms` is Unix time in ms, 0 = not yet."""
 
@@ -93,6 +121,7 @@ class Invocation(msgspec.Struct, array_like=True, gc=False):
     """Sleeps that have not fired: (wake_at_ms, completion_id)."""
     protocol_version: int | None = None
     """Of the service protocol, for one that is pinned to a remote deployment (`deployment`)."""
+    events: EventRange | None = None
 
     @property
     def notifications(self) -> int:

@@ -38,6 +38,9 @@ CREATE TABLE invocation_id (
 CREATE TABLE journal (
   partition INTEGER, seq INTEGER, first INTEGER, row BLOB NOT NULL, crc INTEGER NOT NULL,
   PRIMARY KEY (partition, seq, first)) WITHOUT ROWID;
+CREATE TABLE event (
+  partition INTEGER, seq INTEGER, number INTEGER, row BLOB NOT NULL, crc INTEGER NOT NULL,
+  PRIMARY KEY (partition, seq, number)) WITHOUT ROWID;
 CREATE TABLE state (
   partition INTEGER, service TEXT, key TEXT, name TEXT, row BLOB NOT NULL, crc INTEGER NOT NULL,
   PRIMARY KEY (partition, service, key, name)) WITHOUT ROWID;

@@ -101,6 +101,18 @@ class Snapshot:
         query = "SELECT partition, seq, first, row, crc FROM journal WHERE partition = ? AND seq = ? ORDER BY first"
         return self._chunks(query, (partition, seq))
 
+    def invocations_with_events(self) -> Iterator[Chunk]:
+        """As `invocations`: those of which events are kept."""
+        return self._chunks(
+            f"SELECT {_INVOCATION} FROM (SELECT DISTINCT partition, seq FROM event) e "
+            "JOIN invocation i ON i.partition = e.partition AND i.seq = e.seq"
+        )
+
+    def events(self, partition: int, seq: int) -> Iterator[Chunk]:
+        """(partition, seq, number, row, crc) of one invocation, in order."""
+        query = "SELECT partition, seq, number, row, crc FROM event WHERE partition = ? AND seq = ? ORDER BY number"
+        return self._chunks(query, (partition, seq))
+
     # --- keys -----------------------------------------------------------------------------------------------------------------
 
     def states(self, service: str | None = None, key: str | None = None) -> Iterator[Chunk]:

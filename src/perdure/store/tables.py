@@ -18,7 +18,7 @@ from perdure.model.records import Message
 from perdure.store.codec import corrupt
 from perdure.store.database import Database
 from perdure.store.layer import Layer, OutboxLayer, Overlay, TimerKey
-from perdure.store.rows import Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Status, Timer
+from perdure.store.rows import Event, Invocation, JournalChunk, KeyQueue, PartitionMeta, Promise, Status, Timer
 
 # What rows take in memory, roughly: the measure of a layer's bound. The state machine adds the payloads, which it measures.
 _ROW_BYTES = 700
@@ -110,12 +110,13 @@ class Tables:
         self.bytes += _ROW_BYTES
 
     def forget(self, seq: int) -> None:
-        """Drop the row, its id and its whole journal."""
+        """Drop the row, its id, its whole journal and its events."""
         row = self.invocation(seq)
         if row is None:
             return
         active = self._active
         active.chunks.pop(seq, None)
+        self.drop_events(row)
         if seq in active.fresh:
             active.fresh.discard(seq)
             del active.invocations[seq]
@@ -208,6 +209,43 @@ class Tables:
         if seq not in active.fresh:
             active.dropped_journals.add(seq)
             self.bytes += _SMALL_BYTES
+
+    # --- events -----------------------------------------------------------------------------------------------------------
+
+    def put_event(self, seq: int, number: int, event: Event) -> None:
+        self._active.events[seq, number] = event
+        self.bytes += _SMALL_BYTES
+
+    def event(self, seq: int, number: int) -> Event | None:
+        for layer in self.layers:
+            if (seq, number) in layer.events:
+                return layer.events[seq, number]
+        return self.database.event(seq, number)
+
+    def events(self, row: Invocation) -> list[Event]:
+        """All that are kept of this invocation, in order. Errors: RowCorrupt when one of them is missing."""
+        if row.events is None:
+            return []
+        found: list[Event] = []
+        for number in range(row.events.first, row.events.next):
+            event = self.event(row.seq, number)
+            if event is None:
+                raise corrupt("event", (self.partition, row.seq, number), "it is missing")
+            found.append(event)
+        return found
+
+    def drop_event(self, seq: int, number: int) -> None:
+        active = self._active
+        if seq in active.fresh:
+            active.events.pop((seq, number), None)
+        else:
+            active.events[seq, number] = None
+            self.bytes += _SMALL_BYTES
+
+    def drop_events(self, row: Invocation) -> None:
+        if row.events is not None:
+            for number in range(row.events.first, row.events.next):
+                self.drop_event(row.seq, number)
 
     # --- state of a key ---------------------------------------------------------------------------------------------------
 

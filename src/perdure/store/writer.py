@@ -18,12 +18,12 @@ import apsw
 from perdure.store.checksums import is_damage
 from perdure.store.codec import Key, Value, encode, row_crc
 from perdure.store.errors import CheckpointFailed
-from perdure.store.layer import Layer, ObjectKey, Overlay, TimerKey
+from perdure.store.layer import EventKey, Layer, ObjectKey, Overlay, TimerKey
 from perdure.store.rows import Invocation
 from perdure.store.schema import put_applied_lsn, unreadable
 
 Row: TypeAlias = tuple[Value, ...]
-K = TypeVar("K", int, str, bytes, ObjectKey, tuple[str, str, int], TimerKey)
+K = TypeVar("K", int, str, bytes, EventKey, ObjectKey, tuple[str, str, int], TimerKey)
 V = TypeVar("V")
 _ROWS = 100
 """Rows in one statement."""
@@ -72,6 +72,7 @@ class _LayerWriter:
             self._put("partition_meta", [self._row((), encode(layer.meta))])
         self._write_invocations(layer)
         self._write_journals(layer)
+        self._write_events(layer)
         self._write_named("state", layer.states)
         self._write_named("promise", layer.promises)
         self._write_keys(layer)
@@ -93,6 +94,10 @@ class _LayerWriter:
     def _write_journals(self, layer: Layer) -> None:
         self._delete("journal", ("seq",), ((seq,) for seq in _in_order(layer.dropped_journals)))
         self._put("journal", (self._row((seq, chunk.first), encode(chunk)) for seq, chunk in _kept(layer.chunks)))
+
+    def _write_events(self, layer: Layer) -> None:
+        self._delete("event", ("seq", "number"), _gone(layer.events))
+        self._put("event", (self._row(key, encode(event)) for key, event in _kept(layer.events)))
 
     def _write_named(self, table: str, overlays: Mapping[ObjectKey, Overlay[V]]) -> None:
         places = _in_order(overlays)

@@ -171,11 +171,13 @@ def reads(table: str, **narrow: Any) -> tuple[list[tuple[Any, ...]], list[Rows]]
 
 
 def test_ids_are_point_reads() -> None:
-    for table in ("sys_invocation", "sys_invocation_status", "sys_invocation_state", "sys_journal_events"):
+    for table in ("sys_invocation", "sys_invocation_status", "sys_invocation_state"):
         assert reads(table, wanted={"id": [ID, "inv_nonsense", ""]})[0] == [("invocations_with_ids", [bytes(24)])]
     asked, rows = reads("sys_journal", wanted={"id": [ID]})
     assert asked == [("invocations_with_ids", [bytes(24)]), ("journal", 0, 1)]
     assert [each.source for each in rows] == ["invocation"]
+    asked, rows = reads("sys_journal_events", wanted={"id": [ID]})
+    assert asked == [("invocations_with_ids", [bytes(24)]), ("events", 0, 1)]
 
 
 def test_statuses_narrow_what_is_read() -> None:
@@ -203,9 +205,10 @@ def test_statuses_narrow_what_is_read() -> None:
     assert reads("sys_invocation_state", unwanted={"status": ["completed"]})[0] == [("invocations", [Status.INVOKED])]
 
 
-def test_so_many_events_are_not_found_in_as_many_invocations() -> None:
+def test_events_are_read_of_those_that_have_some() -> None:
     assert len(reads("sys_invocation", limit=0)[1]) == 0
-    assert len(reads("sys_journal_events", limit=0)[1]) == 1
+    assert reads("sys_journal_events")[0] == [("invocations_with_events",), ("events", 0, 1)]
+    assert reads("sys_journal_events", limit=0)[0] == [("invocations_with_events",)]
 
 
 @pytest.mark.parametrize(

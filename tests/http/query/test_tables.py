@@ -148,26 +148,42 @@ async def test_why_one_backs_off_and_why_one_is_paused(world: Any) -> None:
     row = await world.row(f"SELECT * FROM sys_invocation WHERE id = '{paused}'")
     assert (row["status"], "retry_count" in row) == ("paused", False)
     assert "the bank is gone" in row["last_failure"]
-    events = await world.rows(f"SELECT * FROM sys_journal_events WHERE id = '{paused}' ORDER BY event_type DESC")
-    assert [event["event_type"] for event in events] == ["TransientError", "Paused"]
-    error = json.loads(events[0]["event_json"])
-    assert error.pop("error_stacktrace").startswith("Traceback")
-    assert error == {
-        "ty": "TransientError",
+
+
+async def test_how_each_attempt_ended(world: Any) -> None:
+    paused = await world.send("Shop/fall")
+    stored = await world.until(paused, lambda row: row.status is Status.PAUSED)
+    (event,) = await world.rows(f"SELECT * FROM sys_journal_events WHERE id = '{paused}'")
+    error = {
         "error_code": 500,
         "error_message": "ConnectionError: the bank is gone",
         "restate_doc_error_code": "RT0007",
     }
-    assert json.loads(events[1]["event_json"])["last_failure"]["error_message"] == "ConnectionError: the bank is gone"
-    assert [event["after_journal_entry_index"] for event in events] == [0, 0]
+    shown = json.loads(event.pop("event_json"))
+    assert shown["last_failure"].pop("error_stacktrace").startswith("Traceback")
+    assert shown == {"ty": "Paused", "last_failure": error}
+    assert ms(event.pop("appended_at")) == stored.modified_at_ms
+    assert event == {
+        "partition_key": partition_key(stored.id),
+        "id": paused,
+        "after_journal_entry_index": 0,
+        "event_type": "Paused",
+    }
+    stumbling = await world.send("Shop/stumble")
+    await world.until(stumbling, lambda row: row.retry_at_ms > 0)
+    events = await world.rows(f"SELECT * FROM sys_journal_events WHERE id = '{stumbling}'")
+    assert [each["event_type"] for each in events] == ["TransientError"]
+    shown = json.loads(events[0]["event_json"])
+    assert (shown.pop("ty"), shown.pop("error_stacktrace")[:9]) == ("TransientError", "Traceback")
+    assert shown == error | {"error_message": "ConnectionError: the bank is closed"}
 
 
 async def test_some_events_of_any_invocations(world: Any) -> None:
-    paused = await world.send("Shop/fall")
-    await world.until(paused, lambda row: row.status is Status.PAUSED)
-    for _ in range(3):
-        await world.call("Shop/buy", "tea")  # leaves none, and is found first
-    assert [row["id"] for row in await world.rows("SELECT id FROM sys_journal_events LIMIT 2")] == [paused, paused]
+    paused = {await world.send("Shop/fall") for _ in range(2)}
+    for each in paused:
+        await world.until(each, lambda row: row.status is Status.PAUSED)
+    await world.call("Shop/buy", "tea")  # leaves none
+    assert {row["id"] for row in await world.rows("SELECT id FROM sys_journal_events LIMIT 2")} == paused
 
 
 # --- journals -----------------------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class Rows(_Message):
     """A chunk of stored rows for one need: invocations, or what `source` says."""
 
     table: str
-    source: Literal["invocation", "journal", "state", "promise"]
+    source: Literal["invocation", "journal", "event", "state", "promise"]
     rows: list[tuple[Any, ...]]  # numbers, text and bytes: msgspec tells text from bytes only where it is told nothing
 
 

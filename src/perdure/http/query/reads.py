@@ -5,8 +5,9 @@ What a need does not narrow down is read whole; nothing is decoded here. Runs on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Literal
 
 from perdure.http.query.messages import Need, Rows
 from perdure.model.ids import BadId, parse_invocation_id
@@ -37,8 +38,8 @@ def rows_for(need: Need, snapshot: Snapshot) -> Iterator[Rows]:
     match need.table:
         case "sys_invocation" | "sys_invocation_status":
             yield from _rows(need, "invocation", _limited(_invocations(need, snapshot), need.limit))
-        case "sys_journal_events":  # most invocations have none: a limit says nothing of how many to look at
-            yield from _rows(need, "invocation", _invocations(need, snapshot))
+        case "sys_journal_events":
+            yield from _events(need, snapshot)
         case "sys_invocation_state":
             yield from _rows(need, "invocation", _invocations(need, snapshot, (Status.INVOKED,)))
         case "sys_journal":
@@ -76,26 +77,38 @@ def _statuses(need: Need) -> set[Status]:
 def _journals(need: Need, snapshot: Snapshot) -> Iterator[Rows]:
     ids = _ids(need)
     if ids is not None:
-        yield from _journals_of(need, snapshot, snapshot.invocations_with_ids(ids))
+        yield from _each_with(need, "journal", snapshot.journal, snapshot.invocations_with_ids(ids))
     elif need.limit is not None:
-        yield from _journals_of(need, snapshot, snapshot.invocations(), need.limit)
+        yield from _each_with(need, "journal", snapshot.journal, snapshot.invocations(), need.limit)
     else:
         yield from _rows(need, "invocation", snapshot.invocations())
         yield from _rows(need, "journal", snapshot.journals())
 
 
-def _journals_of(
-    need: Need, snapshot: Snapshot, invocations: Iterator[Chunk], limit: int | None = None
+def _events(need: Need, snapshot: Snapshot) -> Iterator[Rows]:
+    ids = _ids(need)
+    if ids is None:
+        yield from _each_with(need, "event", snapshot.events, snapshot.invocations_with_events(), need.limit)
+    else:
+        yield from _each_with(need, "event", snapshot.events, snapshot.invocations_with_ids(ids))
+
+
+def _each_with(
+    need: Need,
+    source: Literal["journal", "event"],
+    of: Callable[[int, int], Iterator[Chunk]],
+    invocations: Iterator[Chunk],
+    limit: int | None = None,
 ) -> Iterator[Rows]:
-    """Each invocation with its journal, until there are `limit` rows of journals: each holds at least one entry."""
+    """Each invocation with its rows of another table, until there are `limit` of those."""
     for chunk in invocations:
         yield Rows(need.table, "invocation", chunk)
         for partition, seq, *_ in chunk:
             if limit is not None and limit <= 0:
                 return
             assert isinstance(partition, int) and isinstance(seq, int)
-            for rows in snapshot.journal(partition, seq):
-                yield Rows(need.table, "journal", rows)
+            for rows in of(partition, seq):
+                yield Rows(need.table, source, rows)
                 limit = None if limit is None else limit - len(rows)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from perdure.model.journal import Failure
 from perdure.model.records import AttemptError, AttemptFailed, Interrupted, Suspended
+from perdure.partition.events import note_failure, note_pause, note_suspension
 from perdure.partition.lifecycle import arm, attempt_is_current, finish, kill_called, start
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, Status, StepFailures, Timer, TimerKind
 
 
 def attempt_failed(work: Work, record: AttemptFailed) -> None:
-    """Arm the next attempt, or, with no more of them, pause (default) or end it with the error, and those it called or sent."""
+    """Arm the next attempt, or, with no more of them, pause (default) or end it with the error, and those it called or sent.
+
+    The error stands among the events of the invocation, unless it ends it.
+    """
     if not attempt_is_current(work.tables.invocation(record.seq), record.epoch):
         return
     row = work.tables.edit(record.seq)
@@ -22,12 +26,13 @@ def attempt_failed(work: Work, record: AttemptFailed) -> None:
         if step is not None:
             _count_step_failure(work, row, step)
     if record.retry_at_ms is not None:
+        note_failure(work, row, error)
         _retry_at(work, row, record.retry_at_ms)
     elif record.exhausted == "kill":
         kill_called(work, row)
         finish(work, row, Failure(error.code, error.message))
     else:
-        _pause(work, row)
+        _pause(work, row, error)
 
 
 def suspended(work: Work, record: Suspended) -> None:
@@ -41,6 +46,7 @@ def suspended(work: Work, record: Suspended) -> None:
         return
     row.status = Status.SUSPENDED
     row.awaiting = record.awaiting
+    note_suspension(work, row, record.awaiting)
     row.modified_at_ms = work.now_ms
 
 
@@ -52,12 +58,12 @@ def interrupted(work: Work, record: Interrupted) -> None:
     row = work.tables.edit(record.seq)
     row.interruptions += 1
     if record.retry_at_ms is None:
-        row.last_error = AttemptError(
+        row.last_error = error = AttemptError(
             500,
             f"the process died {row.interruptions} times in a row while this invocation ran, without any progress",
             doc_code="PD0310",
         )
-        _pause(work, row)
+        _pause(work, row, error)
     elif record.retry_at_ms == 0:
         start(work, row)
     else:
@@ -77,6 +83,7 @@ def _retry_at(work: Work, row: Invocation, retry_at_ms: int) -> None:
     arm(work, Timer(row.retry_at_ms, row.seq, 0, TimerKind.RETRY))
 
 
-def _pause(work: Work, row: Invocation) -> None:
+def _pause(work: Work, row: Invocation, error: AttemptError) -> None:
+    note_pause(work, row, error)
     row.status = Status.PAUSED
     row.modified_at_ms = work.now_ms

@@ -10,6 +10,7 @@ from perdure.model.journal import Failure, Signal
 from perdure.model.records import Cancel, Kill, Pause, Purge, PurgeJournal, Resume
 from perdure.partition import lifecycle
 from perdure.partition.actions import AbortAttempt, Control, Controlled
+from perdure.partition.events import note_pause
 from perdure.partition.transitions.forget import forget_journal, forget_now
 from perdure.partition.work import Work
 from perdure.store.rows import Invocation, Status
@@ -101,6 +102,7 @@ def _pause(work: Work, row: Invocation) -> Control:
     if row.status is Status.PAUSED or (row.status is Status.SUSPENDED and row.protocol_version is not None):
         # Deployments are promised no more than by Restate: what one waits for still wakes it.
         return Control.UNCHANGED
+    note_pause(work, row, row.last_error if row.retry_at_ms else None)
     if row.retry_at_ms:
         work.tables.drop_timer((row.retry_at_ms, row.seq, 0))
         row.retry_at_ms = 0

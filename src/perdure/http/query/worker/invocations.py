@@ -14,7 +14,7 @@ from perdure.http.query.messages import Need, Rows
 from perdure.http.query.worker.building import Columns, Known
 from perdure.http.query.worker.codes import code_text
 from perdure.model.ids import CANCEL_SIGNAL, format_invocation_id, partition_key
-from perdure.model.journal import AwaitTree, Combinator, Failure, Origin
+from perdure.model.journal import Awaiting, AwaitTree, Combinator, Failure, Origin
 from perdure.model.records import AttemptError
 from perdure.model.target import HandlerKind
 from perdure.model.version import VERSION
@@ -108,13 +108,15 @@ Json: TypeAlias = dict[str, object]
 
 def _future_json(seen: Seen) -> str | None:
     awaiting = seen.row.awaiting
-    if awaiting is None:
-        return None
+    return None if awaiting is None else json.dumps(awaited(awaiting), separators=(",", ":"))
+
+
+def awaited(awaiting: Awaiting) -> Json:
     if awaiting.tree is not None:
-        return json.dumps(_tree(awaiting.tree), separators=(",", ":"))
+        return _tree(awaiting.tree)
     signals = _in_order({*awaiting.signals, CANCEL_SIGNAL})
     leaves = [_single(each) for each in sorted(awaiting.completions)] + [_signal(each) for each in signals]
-    return json.dumps({"Unknown": leaves}, separators=(",", ":"))
+    return {"Unknown": leaves}
 
 
 def _in_order(signals: Iterable[int | str]) -> list[int | str]:

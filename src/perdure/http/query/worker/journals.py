@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias, cast
@@ -13,11 +13,12 @@ import pyarrow as pa
 from perdure.http.query.messages import Need, Rows
 from perdure.http.query.worker.building import Columns, Known
 from perdure.http.query.worker.entries import Workflows, entry_json, entry_lite_json, entry_type, is_command
-from perdure.http.query.worker.invocations import Seen, seen_of
+from perdure.http.query.worker.invocations import awaited
 from perdure.model.ids import format_invocation_id, partition_key
 from perdure.model.journal import Completion, Entry, Signal
-from perdure.store.codec import decode_chunk, decode_invocation
-from perdure.store.rows import Status
+from perdure.model.records import AttemptError
+from perdure.store.codec import decode_chunk, decode_event, decode_invocation
+from perdure.store.rows import Event, EventKind
 from perdure.wire.commands import encode_command
 from perdure.wire.notifications import encode_notification
 
@@ -74,9 +75,7 @@ class JournalTable:
 
     def take(self, rows: Rows) -> None:
         if rows.source == "invocation":
-            for partition, seq, row, crc in rows.rows:
-                place = (cast(int, partition), cast(int, seq))
-                self._ids[place] = decode_invocation(row, crc, place).id
+            self._ids |= _ids(rows)
             return
         for stored in rows.rows:
             partition, seq, first, row, crc = cast("tuple[int, int, int, bytes, int]", stored)
@@ -93,60 +92,77 @@ class JournalTable:
 
 
 @dataclass(slots=True)
-class Event:
-    seen: Seen
-    type: str
-    at_ms: int
-    json: dict[str, object]
+class Happened:
+    """One event of an invocation."""
+
+    invocation_id: bytes
+    id: str
+    event: Event
 
 
-_EVENTS: Mapping[str, Callable[[Event], object]] = MappingProxyType(
+_TYPES = {EventKind.ATTEMPT_FAILED: "TransientError", EventKind.PAUSED: "Paused", EventKind.SUSPENDED: "Suspended"}
+_EVENTS: Mapping[str, Callable[[Happened], object]] = MappingProxyType(
     {
-        "partition_key": lambda event: partition_key(event.seen.row.id),
-        "id": lambda event: event.seen.id,
-        "after_journal_entry_index": lambda event: max(event.seen.row.journal_length - 1, 0),
-        "appended_at": lambda event: event.at_ms,
-        "event_type": lambda event: event.type,
-        "event_json": lambda event: msgspec.json.encode(event.json).decode(),
+        "partition_key": lambda happened: partition_key(happened.invocation_id),
+        "id": lambda happened: happened.id,
+        "after_journal_entry_index": lambda happened: happened.event.after,
+        "appended_at": lambda happened: happened.event.at_ms,
+        "event_type": lambda happened: _TYPES[happened.event.kind],
+        "event_json": lambda happened: msgspec.json.encode(_event_json(happened.event)).decode(),
     }
 )
 
 
 class EventTable:
-    """As far as an invocation's row remembers: its last failure while it has not gone on since, and why it is paused."""
+    """Needs the invocations first, and then their events: an event does not say whose it is by id."""
 
     def __init__(self, need: Need, known: Known) -> None:
         self._columns = Columns(need, _EVENTS)
-        self._known = known
+        self._ids: dict[tuple[int, int], bytes] = {}
 
     def take(self, rows: Rows) -> None:
+        if rows.source == "invocation":
+            self._ids |= _ids(rows)
+            return
+        found: list[Happened] = []
         for stored in rows.rows:
-            self._columns.extend(list(_events(seen_of(stored, self._known))))
+            partition, seq, number, row, crc = cast("tuple[int, int, int, bytes, int]", stored)
+            invocation_id = self._ids[partition, seq]
+            event = decode_event(row, crc, (partition, seq, number))
+            found.append(Happened(invocation_id, format_invocation_id(invocation_id), event))
+        self._columns.extend(found)
 
     def finish(self) -> list[pa.RecordBatch]:
         return self._columns.finish()
 
 
-def _events(seen: Seen) -> Iterator[Event]:
-    row = seen.row
-    failure: dict[str, object] | None = None
-    if seen.error is not None:
-        error = seen.error
-        failure = {
-            "ty": "TransientError",
-            "error_code": error.code,
-            "error_message": error.message,
-            "error_stacktrace": error.stacktrace,
-            "restate_doc_error_code": error.doc_code,
-        }
-        related = {
-            "related_command_index": error.command_index,
-            "related_command_name": error.command_name,
-            "related_command_type": error.command_type,
-        }
-        failure |= {name: value for name, value in related.items() if value is not None}
-        yield Event(seen, "TransientError", row.modified_at_ms, failure)
-    if row.status is Status.PAUSED:
-        last = {name: value for name, value in (failure or {}).items() if name != "ty"}
-        paused: dict[str, object] = {"ty": "Paused"} | ({"last_failure": last} if last else {})
-        yield Event(seen, "Paused", row.modified_at_ms, paused)
+def _ids(rows: Rows) -> dict[tuple[int, int], bytes]:
+    """By (partition, seq)."""
+    found: dict[tuple[int, int], bytes] = {}
+    for partition, seq, row, crc in rows.rows:
+        place = (cast(int, partition), cast(int, seq))
+        found[place] = decode_invocation(row, crc, place).id
+    return found
+
+
+def _event_json(event: Event) -> dict[str, object]:
+    shown: dict[str, object] = {"ty": _TYPES[event.kind]}
+    if event.awaiting is not None:
+        shown["awaiting_on"] = awaited(event.awaiting)
+    if event.error is not None:
+        error = _error_json(event.error)
+        shown |= {"last_failure": error} if event.kind is EventKind.PAUSED else error
+    return shown
+
+
+def _error_json(error: AttemptError) -> dict[str, object]:
+    """What is not known is left out."""
+    shown: dict[str, object] = {"error_code": error.code, "error_message": error.message}
+    further = {
+        "error_stacktrace": error.stacktrace or None,
+        "restate_doc_error_code": error.doc_code or None,
+        "related_command_index": error.command_index,
+        "related_command_name": error.command_name,
+        "related_command_type": error.command_type,
+    }
+    return shown | {name: value for name, value in further.items() if value is not None}
