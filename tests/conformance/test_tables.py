@@ -203,3 +203,44 @@ def test_the_target_of_a_call_to_a_workflow(world: World, key: str) -> None:
     ]
     target = {"name": "Flow", "key": key, "handler": "peek", "handler_ty": "Shared", "scope": None}
     assert called["request"]["invocation_target"] == {"Workflow": target}
+
+
+JSON = '{"name": "tea", "n": 3, "x": 1.5, "big": 1e3, "ok": true, "none": null, "list": [1, "two"], "deep": {"in": "side"}}'
+
+
+LOOKS: dict[str, object] = {
+    "json_get_str(t, 'name')": "tea",
+    "json_get_str(t, 'n')": None,
+    "json_get_str(t, 'gone')": None,
+    "json_get_str('no json', 'name')": None,
+    "json_get_int(t, 'n')": 3,
+    "json_get_int(t, 'x')": None,
+    "json_get_float(t, 'x')": 1.5,
+    "json_get_float(t, 'n')": 3.0,
+    "json_get_float(t, 'big')": 1000.0,
+    "json_get_bool(t, 'ok')": True,
+    "json_get_bool(t, 'name')": None,
+    "json_get_json(t, 'list')": '[1, "two"]',
+    "json_get_json(t, 'name')": '"tea"',
+    "json_get_json(t, 'none')": "null",
+    "json_as_text(t, 'name')": "tea",
+    "json_as_text(t, 'n')": "3",
+    "json_as_text(t, 'deep')": '{"in": "side"}',
+    "json_as_text(t, 'none')": None,
+    "json_get_str(json_get_json(t, 'deep'), 'in')": "side",
+    "json_get_int(json_get_json(t, 'list'), 0)": 1,
+    "json_get_str(json_get_json(t, 'list'), 1)": "two",
+    "json_get_int(json_get_json(t, 'list'), 9)": None,
+    "json_get_str(json_get_json(t, 'list'), 'name')": None,
+    "json_length(t)": 8,
+    "json_length('[1, 2]')": 2,
+    "json_length('3')": None,
+    "json_object_keys(json_get_json(t, 'deep'))": ["in"],
+    "json_object_keys('[]')": None,
+}
+
+
+def test_functions_that_look_into_json(world: World) -> None:
+    columns = ", ".join(f"{expression} as c{index}" for index, expression in enumerate(LOOKS))
+    (found,) = world.sql(f"select {columns} from (select '{JSON}' as t)")
+    assert {expression: found.get(f"c{index}") for index, expression in enumerate(LOOKS)} == LOOKS

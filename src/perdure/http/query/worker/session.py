@@ -18,6 +18,7 @@ from datafusion.dataframe import DataFrame
 
 from perdure.http.query import messages as m
 from perdure.http.query.schema import STATUS_VIEW, STATUS_VIEW_OF, TABLES
+from perdure.http.query.worker import json_functions
 from perdure.http.query.worker.arrow import EMPTY
 from perdure.http.query.worker.building import BATCH_ROWS, Known
 from perdure.http.query.worker.encoding import Encoder, encoder_for
@@ -31,6 +32,7 @@ class Session:
 
     def __init__(self, pool_bytes: int) -> None:
         self.context = _context(pool_bytes)
+        json_functions.register(self.context)
         for table in TABLES:
             self._put(table, [])
 
