@@ -32,7 +32,7 @@ async def test_its_queries_run(world: Any) -> None:
     await world.send("Cart/a/put", "x")
     await world.send("Shop/nap", delay_ms=3_600_000)
     asked = [query for query in QUERIES if query.strip()]
-    assert len(asked) == 5
+    assert len(asked) == 6
     waiting, failing, held, took, counted = [await world.rows(query) for query in asked]
     assert {row["status"] for row in waiting} >= {"pending", "scheduled"}
     assert (failing, took) == ([], [])
