@@ -322,8 +322,8 @@ def attempt_start(host: Host, spec: HandlerSpec, partition: int, row: Invocation
     """What an attempt of this invocation begins with, as of now."""
     chunk = host.journal(partition, row.seq)
     state = None
-    if row.handler_kind is not HandlerKind.PLAIN and not spec.lazy_state:
-        state = host.state(partition, row.target.service, row.target.key or "")
+    if row.handler_kind is not HandlerKind.PLAIN:
+        state = {} if spec.lazy_state else host.state(partition, row.target.service, row.target.key or "")
     return AttemptStart(
         invocation_id=row.id,
         target=row.target,
@@ -332,7 +332,7 @@ def attempt_start(host: Host, spec: HandlerSpec, partition: int, row: Invocation
         started_at_ms=row.started_at_ms,
         journal=chunk.entries,
         times=chunk.times,
-        state={} if spec.lazy_state else state,
+        state=state,
         state_partial=spec.lazy_state,
         idempotency_key=row.idempotency_key,
         scope=row.scope,
