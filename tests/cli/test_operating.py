@@ -245,7 +245,7 @@ def test_a_restart_keeps_the_prefix_and_runs_the_rest_again(own: Operator) -> No
     assert (own.directory / "notes").read_text() == "milkmilk"
     assert own.described(again)["origin"]["kind"] == "restart_as_new"
     beyond = moments[-1]["index"] + 1
-    assert "no such entry to go on from" in own.run("invocations", "restart", "--from", str(beyond), first, code=1)
+    assert "without respective Completions" in own.run("invocations", "restart", "--from", str(beyond), first, code=1)
 
 
 def test_lists_are_filtered_and_bounded(shared: Operator) -> None:
