@@ -7,6 +7,9 @@ import pytest
 from perdure.testing.sim import simulate
 from perdure.testing.sim.scenario import ASKED_FOR, THEMES
 
+# What a dead process has to say when it is swept up.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 FOUND = [1050, 1083, 1289]
 """Seeds that failed when they were first run."""
 
