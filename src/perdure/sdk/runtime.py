@@ -161,7 +161,7 @@ class InvocationContext(  # pyright: ignore[reportIncompatibleMethodOverride]
         *args: Any,
         **kwargs: Any,
     ) -> DurableFuture[Any]:
-        if not isinstance(options, RunOptions):
+        if not isinstance(options, RunOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise no_options(options)
         return self._step(name, action, options.serde, options.type_hint, options, args, kwargs)
 
