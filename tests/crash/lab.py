@@ -140,7 +140,7 @@ class Lab:
         self.report.cycles += 1
         self.while_down(self._data / "log")
         self._server.start()
-        if self._rng.random() < 0.5:
+        if self._rng.random() < 0.5 or self.report.cycles == self._cycles:
             self.report.recovery_s.append(self._server.wait_ready())
 
     def ways(self) -> list[Callable[[], str]]:

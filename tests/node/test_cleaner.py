@@ -100,6 +100,7 @@ async def test_a_bound_in_bytes_drops_the_oldest_first_and_never_a_live_one() ->
         assert row_of(engine, live).status is not Status.COMPLETED
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_live_ones_of_any_age_stay() -> None:
     async with running([kept], cleanup_interval_ms=60_000, journal_retention_ms=1_000) as engine:

@@ -19,7 +19,7 @@ from .virtual import DAY, SECOND, VirtualClock, in_virtual_time
 CRASHES = 25
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
 @in_virtual_time
 async def test_a_walk_of_crashes(seed: int, tmp_path: Path) -> None:
     rng, loop = random.Random(seed), asyncio.get_running_loop()

@@ -5,7 +5,6 @@ Fixed examples by default, so that a failure is the change's fault; `PERDURE_EXA
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -23,7 +22,6 @@ from perdure.store.rows import Invocation, Status
 from .histories import MOVES, History, Move, as_logged, unanswered
 from .world import World
 
-EXAMPLES = int(os.environ.get("PERDURE_EXAMPLES", "0"))
 COMMON = ("invoke", "progress", "progress", "step done", "end", "deliver", "deliver", "timers", "suspend", "wait")
 HISTORIES = st.lists(
     st.tuples(st.sampled_from((*COMMON, *COMMON, *MOVES)), st.integers(0, 99), st.integers(0, 99)),
@@ -34,11 +32,10 @@ PARTITIONS = st.sampled_from((1, 3))
 
 
 def examples(count: int) -> settings:
+    """`count`: how many where hypothesis looks at a hundred by default."""
     return settings(
-        max_examples=EXAMPLES or count,
-        derandomize=not EXAMPLES,
+        max_examples=max(1, count * settings.default.max_examples // 100),
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
 

@@ -93,7 +93,7 @@ def program(seed: int, **kwargs: object) -> ScriptedDriver:
     return ScriptedDriver(app, "Random", "anything", seed=seed, script=script, **kwargs)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 40))])
 def test_a_random_program_replays(seed: int) -> None:
     whole = program(seed)
     assert whole.run() is Turn.ENDED, whole.error

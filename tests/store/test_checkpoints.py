@@ -207,6 +207,7 @@ def test_much_more_data_than_memory_may_hold(path: str, executor: ThreadExecutor
     store.close()
 
 
+@pytest.mark.slow
 def test_memory_and_wal_stay_bounded_in_a_stream_of_finished_invocations(path: str, executor: ThreadExecutor) -> None:
     store = Store.open(path, 1, executor=executor, cache_bytes=1 << 20)
     tables = store.tables[0]

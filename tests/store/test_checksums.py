@@ -54,6 +54,7 @@ def test_every_page_has_one(filled: str) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_anywhere_is_refused_or_in_a_page_that_nobody_reads(
     filled: str, executor: ThreadExecutor
 ) -> None:

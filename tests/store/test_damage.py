@@ -131,6 +131,7 @@ def test_the_lsn_is_checked(filled: str, executor: ThreadExecutor) -> None:
         Store.open(filled, 1, executor=executor)
 
 
+@pytest.mark.slow
 def test_no_byte_of_the_file_can_change_an_answer(filled: str, executor: ThreadExecutor) -> None:
     """One byte flipped at many places: the answer is the one written, or a refusal with a code."""
     file = Path(filled)

@@ -37,6 +37,7 @@ class Bank:
         return amount
 
 
+@pytest.mark.slow
 async def test_a_program_that_bears_every_crash() -> None:
     bank = Bank()
     shop, stock = perdure.Service("Shop"), perdure.VirtualObject("Stock")
@@ -211,6 +212,7 @@ async def test_a_workflow_and_steps_that_are_replaced() -> None:
     assert (await crash_everywhere([signup], scenario)).crashes > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["random", "time", "uuid"])
 async def test_clocks_and_randomness_in_the_body(what: str) -> None:
     native = perdure.Service("Native")
@@ -252,6 +254,7 @@ async def test_native_clocks_may_be_allowed() -> None:
     assert (await crash_everywhere([native], measured, allow_native=True)).crashes > 0
 
 
+@pytest.mark.slow
 async def test_a_step_with_an_effect_that_does_not_bear_a_second_time() -> None:
     charges: list[int] = []
     shop = perdure.Service("Shop")
@@ -312,6 +315,7 @@ async def test_a_step_with_two_effects(plain: bool) -> None:
     assert "more than one effect" in finding.what
 
 
+@pytest.mark.slow
 async def test_a_handler_that_does_not_replay() -> None:
     words = perdure.Service("Words")
 
@@ -328,6 +332,7 @@ async def test_a_handler_that_does_not_replay() -> None:
     assert "journal mismatch" in finding.what and finding.line == line_of(unordered, "run_typed")
 
 
+@pytest.mark.slow
 async def test_the_smallest_scenario() -> None:
     sent: list[str] = []
     mixed = perdure.Service("Mixed")
@@ -375,6 +380,7 @@ async def test_the_scenarios_own_mistakes_are_its_own() -> None:
         await crash_everywhere([empty], scenario)
 
 
+@pytest.mark.slow
 async def test_requests_of_the_scenario_are_made_once() -> None:
     counter = perdure.VirtualObject("Counter")
 

@@ -214,6 +214,7 @@ async def test_a_mismatch_names_the_line() -> None:
         assert "journal mismatch" in row.last_error and f"{__file__}:" in row.last_error
 
 
+@pytest.mark.slow
 async def test_settled_means_that_everything_is_written_down() -> None:
     """Also what nobody waits for, which otherwise follows a few milliseconds later."""
     done, slow = asyncio.Event(), perdure.VirtualObject("Slow")
