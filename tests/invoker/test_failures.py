@@ -58,6 +58,31 @@ async def steps_in_a_step_with_a_policy(ctx: perdure.Context) -> None:
     await ctx.run_typed("outer", inner, perdure.RunOptions(max_attempts=1), ctx)
 
 
+class Thing:
+    """JSON has no form for it."""
+
+
+def a_thing() -> Any:
+    tries["a thing"] += 1
+    return Thing()
+
+
+@flaky.handler()
+async def result_is_a_thing(ctx: perdure.Context) -> Any:
+    return a_thing()
+
+
+@flaky.handler()
+async def step_gives_a_thing(ctx: perdure.Context) -> None:
+    await ctx.run_typed("thing", a_thing, perdure.RunOptions(max_attempts=1))
+
+
+@flaky.handler()
+async def not_awaited(ctx: perdure.Context) -> Any:
+    tries["a thing"] += 1
+    return ctx.run_typed("a", tried("a"))
+
+
 async def inner(ctx: perdure.Context) -> str:
     tries["in a step"] += 1
     return await ctx.run_typed("inner", tried("a"))
@@ -292,6 +317,24 @@ async def test_a_step_that_uses_the_context_pauses_its_invocation_at_once(handle
         row = await until_status(engine, invocation_id, Status.PAUSED)
         assert row.last_error is not None and "PD0412" in row.last_error.message
         assert (row.epoch, tries["in a step"]) == (1, 1)
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        ("result_is_a_thing", "The result of Flaky/result_is_a_thing (of type Thing) cannot be serialized"),
+        ("step_gives_a_thing", "The result of the step 'thing' (of type Thing) cannot be serialized"),
+        ("not_awaited", "a DurableFuture was not awaited. Await it"),
+    ],
+)
+async def test_what_cannot_be_serialized_pauses_its_invocation_at_once(handler: str, said: str) -> None:
+    async with running([flaky]) as engine:
+        invocation_id = await send(engine, f"Flaky/{handler}")
+        row = await until_status(engine, invocation_id, Status.PAUSED)
+        assert row.last_error is not None
+        assert "PD0413" in row.last_error.message and said in row.last_error.message
+        assert (row.epoch, tries["a thing"]) == (1, 1)
 
 
 @in_virtual_time

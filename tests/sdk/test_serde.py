@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime
 import decimal
@@ -15,7 +16,18 @@ import msgspec
 import pydantic
 import pytest
 
-from perdure.sdk.serde import BYTES, JSON, DefaultSerde, MsgspecJsonSerde, PydanticJsonSerde, json_schema, serde_for
+from perdure.sdk.errors import EncodeError, TerminalError
+from perdure.sdk.serde import (
+    BYTES,
+    JSON,
+    DefaultSerde,
+    MsgspecJsonSerde,
+    PydanticJsonSerde,
+    Serde,
+    json_schema,
+    serde_for,
+    written,
+)
 
 
 class Model(pydantic.BaseModel):
@@ -164,3 +176,29 @@ def test_nothing_here_imports_pydantic_or_pickles_values() -> None:
         "print([name for name in ('pydantic', 'uvicorn', 'starlette', 'apsw', 'anyio') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("annotation", [None, dict[str, object], Model, bytes])
+async def test_a_forgotten_await_is_told(annotation: Any) -> None:
+    future = asyncio.get_running_loop().create_future()
+    with pytest.raises(EncodeError, match=r"^PD0413: It \(of type Future\) .* a Future was not awaited\. Await it"):
+        written(serde_for(annotation), future, "It")
+    with pytest.raises(EncodeError, match=r"^PD0413: It \(of type list\) .* a Future was not awaited\. Await it"):
+        written(JSON, [future], "It")
+
+
+def test_a_type_that_json_does_not_have_is_named_with_the_next_step() -> None:
+    with pytest.raises(EncodeError, match=r"It \(of type dict\) .* a object cannot be written as JSON.* give a serde"):
+        written(JSON, {"a": object()}, "It")
+
+
+def test_a_serde_may_end_the_invocation() -> None:
+    class Strict(Serde[str]):
+        def deserialize(self, buf: bytes) -> str:
+            return buf.decode()
+
+        def serialize(self, obj: str | None) -> bytes:
+            raise TerminalError("no", 422)
+
+    with pytest.raises(TerminalError, match="no"):
+        written(Strict(), "x", "It")

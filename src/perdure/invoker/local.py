@@ -340,6 +340,10 @@ class LocalAttempt:
             self._fail(author.error, park=author.park)  # the step broke the attempt off
             return
         text = f"{type(error).__name__}: {error}"
+        if getattr(error, "park", False):
+            stack = "".join(traceback.format_exception(error))
+            self._fail(self._step_error(step, text, stack, "RT0007"), park=True)
+            return
         retry_after_ms: int | None = getattr(error, "retry_after_ms", None)
         asked = retry_after_ms is not None
         if step.retry is not None:

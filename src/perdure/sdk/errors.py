@@ -105,6 +105,15 @@ class DecodeError(PerdureError, ValueError):
     """What the entry of the journal is called that holds the value."""
 
 
+class EncodeError(PerdureError, TypeError):
+    """A result, or another value that a handler writes, cannot be serialized."""
+
+    code: ClassVar[str] = "PD0413"
+
+    park = True
+    """Another attempt would fail in the same way: the invocation pauses. Engines read it of a step's error."""
+
+
 class RegistrationError(PerdureError, ValueError):
     """A service or handler was declared in a way that cannot be served."""
 

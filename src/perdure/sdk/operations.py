@@ -7,7 +7,7 @@ from typing import Any
 from perdure.model.driver import Capability
 from perdure.sdk.attempt import Attempt
 from perdure.sdk.errors import CapabilityError
-from perdure.sdk.serde import Serde
+from perdure.sdk.serde import Serde, written
 
 
 class Operations:
@@ -19,7 +19,7 @@ class Operations:
         self._attempt = attempt
 
     def _encode(self, serde: Serde[Any], value: Any) -> bytes:
-        data = serde.serialize(value)
+        data = written(serde, value, f"A value that {self._attempt.start_info.target} writes")
         codec = self._attempt.codec
         return data if codec is None else codec.encode(data)
 

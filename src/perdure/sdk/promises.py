@@ -8,7 +8,7 @@ from perdure.model.journal import Command, CompletePromise, Failure, GetPromise,
 from perdure.sdk.attempt import Attempt
 from perdure.sdk.durable_promise import DurablePromise
 from perdure.sdk.futures import DurableFuture
-from perdure.sdk.serde import Serde
+from perdure.sdk.serde import Serde, written
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Promise(DurablePromise[T]):
 
     def resolve(self, value: T) -> DurableFuture[None]:
         codec = self._attempt.codec
-        data = self.serde.serialize(value)
+        data = written(self.serde, value, f"The value of the promise {self.name!r}")
         return self._complete(data if codec is None else codec.encode(data))
 
     def reject(self, message: str, code: int = 500) -> DurableFuture[None]:

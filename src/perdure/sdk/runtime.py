@@ -27,7 +27,7 @@ from perdure.sdk.dropping import FinishedEvent
 from perdure.sdk.errors import TerminalError
 from perdure.sdk.futures import DurableFuture, DurableSleepFuture
 from perdure.sdk.keyed import StateOperations
-from perdure.sdk.serde import DEFAULT_SERDE, JSON, Serde, in_words
+from perdure.sdk.serde import DEFAULT_SERDE, JSON, Serde, in_words, written
 from perdure.sdk.signals import SignalOperations
 from perdure.sdk.steps import (
     DEFAULT_OPTIONS,
@@ -65,7 +65,7 @@ async def run_handler(attempt: Attempt) -> None:
                 result = await handler.function(*arguments)
         else:
             result = await handler.function(*arguments)
-        data = handler.payloads.output_serde.serialize(result)
+        data = written(handler.payloads.output_serde, result, f"The result of {attempt.start_info.target}")
         output = data if attempt.codec is None else attempt.codec.encode(data)
     except GeneratorExit:
         raise
@@ -188,7 +188,7 @@ class InvocationContext(  # pyright: ignore[reportIncompatibleMethodOverride]
         if not future.done():
             runner: Callable[..., Any] = run_async if mode == "async" else run_plain
             here = attempt.codec if mode != "process" else None
-            body = partial(runner, function, args, kwargs, serde, here, attempt.handler.errors)
+            body = partial(runner, function, args, kwargs, serde, here, attempt.handler.errors, name)
             retry = None if options is DEFAULT_OPTIONS else retry_policy(options)
             step = Step(number, name, mode, body, contextvars.copy_context(), retry, timeout_ms)
             if mode == "process" and attempt.codec is not None:

@@ -19,6 +19,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from perdure.sdk.errors import EncodeError, RetryableError, TerminalError
+
 T = TypeVar("T")
 
 _EMPTY = inspect.Parameter.empty
@@ -46,11 +48,17 @@ class BytesSerde(Serde[bytes]):
         return b"" if obj is None else bytes(obj)
 
 
+class _NotAwaited(TypeError):
+    """A value holds a future or a coroutine."""
+
+
 def _encode_unknown(value: object) -> object:
     dump = getattr(value, "model_dump", None)
     if dump is not None:
         return dump(mode="json")
-    raise NotImplementedError(f"a {type(value).__qualname__} cannot be written as JSON; give it a serde")
+    if inspect.isawaitable(value):
+        raise _NotAwaited(f"a {type(value).__qualname__} was not awaited")
+    raise NotImplementedError(f"a {type(value).__qualname__} cannot be written as JSON")
 
 
 _encode = msgspec.json.Encoder(enc_hook=_encode_unknown).encode
@@ -165,6 +173,25 @@ def chosen(serde: Serde[Any] | None, type_hint: Any) -> Serde[Any]:
 def is_default(serde: Serde[Any]) -> bool:
     """True when nobody chose a serde: the type, if one is known, decides."""
     return isinstance(serde, DefaultSerde) and serde.type_hint is None
+
+
+def written(serde: Serde[Any], value: Any, what: str) -> bytes:
+    """The bytes of a value; `what` names it, as in "The result of Shop/buy". Errors: EncodeError."""
+    try:
+        return serde.serialize(value)
+    except (TerminalError, RetryableError):
+        raise
+    except Exception as error:
+        kind = type(value).__qualname__
+        if inspect.isawaitable(value):
+            said, next_step = f"a {kind} was not awaited", _AWAIT_IT
+        else:
+            said, next_step = in_words(error), _AWAIT_IT if isinstance(error, _NotAwaited) else _USE_A_SERDE
+        raise EncodeError(f"{what} (of type {kind}) cannot be serialized: {said}.", next_step) from error
+
+
+_AWAIT_IT = "Await it: write `await` before the operation that it comes from."
+_USE_A_SERDE = "Use another type (plain data, a dataclass, a pydantic model), or give a serde for this one."
 
 
 def takes_nothing(serde: Serde[Any]) -> bool:

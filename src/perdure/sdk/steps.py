@@ -21,7 +21,7 @@ from perdure.model.retry import StepRetryPolicy
 from perdure.sdk.codec import Codec
 from perdure.sdk.declared_errors import Declared, failure_from
 from perdure.sdk.errors import StepError, TerminalError
-from perdure.sdk.serde import DEFAULT_SERDE, Serde, chosen, is_default, serde_for
+from perdure.sdk.serde import DEFAULT_SERDE, Serde, chosen, is_default, serde_for, written
 
 T = TypeVar("T")
 
@@ -138,10 +138,11 @@ async def run_async(
     serde: Serde[Any],
     codec: Codec | None,
     errors: Declared = (),
+    name: str = "",
 ) -> bytes | Failure:
     try:
         value = await function(*args, **kwargs)
-        data = serde.serialize(value)
+        data = written(serde, value, f"The result of the step {name!r}")
         return data if codec is None else codec.encode(data)
     except Exception as error:
         return _failure_or_raise(error, errors)
@@ -154,6 +155,7 @@ def run_plain(
     serde: Serde[Any],
     codec: Codec | None,
     errors: Declared = (),
+    name: str = "",
 ) -> bytes | Failure:
     try:
         value = function(*args, **kwargs)
@@ -163,7 +165,7 @@ def run_plain(
                 "A plain function run as a step returned a coroutine, which nothing would run.",
                 "Pass the async function itself: `ctx.run_typed('name', function, RunOptions(), argument)`.",
             )
-        data = serde.serialize(value)
+        data = written(serde, value, f"The result of the step {name!r}")
         return data if codec is None else codec.encode(data)
     except Exception as error:
         return _failure_or_raise(error, errors)
