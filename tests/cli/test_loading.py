@@ -69,6 +69,8 @@ def test_a_service_alone_and_several_names_make_one_app() -> None:
         ("loading_three:", "is not MODULE:APP"),
         ("loading_gone:app", "there is no module loading_gone"),
         ("loading_gone.web:app", "there is no module loading_gone"),
+        ("loading_three.py:app", "That is a file; write loading_three:app."),
+        ("loading_shop/web.py:app", "That is a file; write loading_shop.web:app."),
         ("loading_three:application", "has no 'application'. It has: greeter, app."),
         ("loading_three:number", "it is a int"),
     ],

@@ -80,15 +80,21 @@ def _module(name: str, module_name: str) -> object:
     except ModuleNotFoundError as error:
         # Only the module asked for, or a package around it: a module that it misses is its own failure.
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
-            raise AppNotLoaded(
-                name, f"there is no module {error.name}", "Run the command where it can be imported from."
-            ) from None
+            raise AppNotLoaded(name, f"there is no module {error.name}", _other_name(name, module_name)) from None
         failure: Exception = error
     except Exception as error:
         failure = error
     raise AppNotLoaded(
         name, f"the module failed with {type(failure).__name__}", "Its own traceback:", _own_traceback(failure)
     ) from None
+
+
+def _other_name(name: str, module_name: str) -> str:
+    """What to write instead: a file's name is a usual mistake for its module's."""
+    if module_name.endswith(".py"):
+        module = module_name.removesuffix(".py").replace("/", ".").strip(".")
+        return f"That is a file; write {module}:{name.partition(':')[2]}."
+    return "Run the command where it can be imported from."
 
 
 def _own_traceback(error: Exception) -> str:
