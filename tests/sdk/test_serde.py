@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import json
 import subprocess
 import sys
 import uuid
@@ -202,3 +203,27 @@ def test_a_serde_may_end_the_invocation() -> None:
 
     with pytest.raises(TerminalError, match="no"):
         written(Strict(), "x", "It")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        (dict[str, object], b'{"a":[1,{"b":null}],"c":"d"}'),
+        (list[dict[str, object]], b'[{"a":1.5},{}]'),
+        (tuple[object, ...], b'[1,"x",[true]]'),
+        (object, b'{"a":1}'),
+        (dict[str, object] | None, b'{"a":1}'),
+    ],
+)
+def test_object_is_whatever_json_holds(annotation: Any, text: bytes) -> None:
+    serde = serde_for(annotation)
+    value = serde.deserialize(text)
+    assert value == type(value)(json.loads(text))
+    assert serde.serialize(value) == text
+
+
+def test_object_in_a_container_leaves_the_rest_as_strict_as_it_was() -> None:
+    with pytest.raises(msgspec.ValidationError, match="Expected `array`"):
+        serde_for(list[object]).deserialize(b"{}")
+    with pytest.raises(msgspec.ValidationError, match="Expected `int`"):
+        serde_for(dict[str, tuple[int, object]]).deserialize(b'{"a":["1",2]}')

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from perdure.model.driver import Step
 from perdure.model.journal import Failure
@@ -16,6 +16,8 @@ from perdure.model.journal import Failure
 if TYPE_CHECKING:
     from perdure.invoker.host import Host
 
+AsyncBody: TypeAlias = Callable[[], Awaitable["bytes | Failure"]]
+PlainBody: TypeAlias = Callable[[], "bytes | Failure"]
 Done = Callable[[Step, "bytes | Failure"], None]
 Failed = Callable[[Step, BaseException], None]
 
@@ -54,13 +56,13 @@ class Steps:
         create_task = self._host.loop.create_task
         for completion_id, step in fresh.items():
             if step.mode == "async":
-                body = cast(Callable[[], Awaitable[bytes | Failure]], step.body)
+                body = cast(AsyncBody, step.body)
                 self.running[completion_id] = create_task(self._run(step, body), context=step.context)
             else:
-                plain = cast(Callable[[], bytes | Failure], step.body)
+                plain = cast(PlainBody, step.body)
                 self.running[completion_id] = self._run_away(step, plain)
 
-    async def _run(self, step: Step, body: Callable[[], Awaitable[bytes | Failure]]) -> None:
+    async def _run(self, step: Step, body: AsyncBody) -> None:
         try:
             if step.timeout_ms is None:
                 result = await body()
@@ -75,7 +77,7 @@ class Steps:
         else:
             self._end(step, result, None)
 
-    def _run_away(self, step: Step, body: Callable[[], bytes | Failure]) -> asyncio.Future[bytes | Failure]:
+    def _run_away(self, step: Step, body: PlainBody) -> asyncio.Future[bytes | Failure]:
         executor, context = self._host.executor, step.context
         if step.mode == "process":
             timeout_s = None if step.timeout_ms is None else step.timeout_ms / 1000
