@@ -49,7 +49,7 @@ def test_timeouts(engine: Engine) -> None:
 
 def test_a_timer_is_never_early(engine: Engine) -> None:
     took = engine.answer("/Work/timer_is_not_early")
-    assert isinstance(took, float) and took >= 0.7
+    assert isinstance(took, float) and took >= 0.7 - 0.001, "times are whole milliseconds"
 
 
 def test_random_and_time(engine: Engine) -> None:

@@ -31,7 +31,7 @@ from perdure.sdk.attempt import Attempt
 from perdure.sdk.task import HandlerTask
 from perdure.store import schema, tables, writer
 from perdure.store.errors import CheckpointFailed
-from perdure.store.rows import Promise, Status
+from perdure.store.rows import Promise, Status, Timer, TimerKind
 
 Mutation = Callable[[], AbstractContextManager[object]]
 MUTATIONS: dict[str, tuple[Mutation, str | None]] = {}
@@ -487,6 +487,49 @@ def who_attaches_after_the_end_waits() -> Iterator[None]:
 def time_goes_back_with_the_clock() -> Iterator[None]:
     """A clock that is set back takes the engine's time along."""
     with patch.object(Core, "now_ms", lambda self: self.clock.now_ms()):
+        yield
+
+
+@mutation()
+def timers_fire_early() -> Iterator[None]:
+    """Sleeps end and delayed sends start before their time."""
+    real = timers.Timers._fire_due
+
+    def fire_due(self: Any, partition: int, now_ms: int) -> None:
+        real(self, partition, now_ms + 5)
+
+    with patch.object(timers.Timers, "_fire_due", fire_due):
+        yield
+
+
+@mutation()
+def sleeps_end_early() -> Iterator[None]:
+    """A sleep is armed for less than was asked for."""
+
+    def sleep(work: Any, row: Any, entry: Any) -> None:
+        wake_at_ms = max(entry.wake_at_ms - 5, 0)
+        row.timers = [*(row.timers or ()), (wake_at_ms, entry.completion_id)]
+        lifecycle.arm(work, Timer(wake_at_ms, row.seq, entry.completion_id, TimerKind.SLEEP))
+
+    with patch.object(progress, "EFFECTS", {**progress.EFFECTS, journal.Sleep: sleep}):
+        yield
+
+
+@mutation()
+def delays_are_ignored() -> Iterator[None]:
+    """A delayed send starts at once."""
+
+    def create(work: Any, request: Any) -> None:
+        real(work, request)
+        row = work.tables.edit(work.tables.find(request.invocation_id))
+        if row.status is Status.SCHEDULED:
+            work.tables.drop_timer((row.execute_at_ms, row.seq, 0))
+            lifecycle.admit(work, row)
+
+    real = lifecycle.create
+    with _patched(
+        patch("perdure.partition.transitions.invoke.create", create), patch.object(lifecycle, "create", create)
+    ):
         yield
 
 

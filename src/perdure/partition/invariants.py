@@ -114,6 +114,10 @@ def _check_journal(tables: Tables, row: Invocation) -> None:
     completed = [entry.completion_id for entry in journal.entries if type(entry) is j.Completion]
     _hold(len(completed) == len(set(completed)), row.seq, "a command that was answered twice")
     _hold(journal.times == sorted(journal.times), row.seq, "a journal in which time goes back")
+    due = {entry.completion_id: entry.wake_at_ms for entry in journal.entries if type(entry) is j.Sleep}
+    for at_ms, entry in zip(journal.times, journal.entries, strict=True):
+        if type(entry) is j.Completion and entry.code == j.CompletionCode.SLEEP:
+            _hold(at_ms >= due[entry.completion_id], row.seq, "a sleep that ended early")
 
 
 def _check_events(tables: Tables, row: Invocation) -> None:
@@ -133,6 +137,7 @@ def _check_status(row: Invocation) -> None:
     _hold(not row.retry_at_ms or status is Status.INVOKED, seq, "a next attempt that does not fit its status")
     _hold(status in _STARTED or status is Status.COMPLETED or row.epoch == 0, seq, "an attempt before its start")
     _hold(status not in _STARTED or row.epoch > 0, seq, "a start without an attempt")
+    _hold(not row.started_at_ms or row.started_at_ms >= row.execute_at_ms, seq, "a start before its time")
     if status is Status.COMPLETED:
         _hold(row.timers is None and row.callers is None, seq, "timers or callers after its end")
         _hold(row.expires_at_ms >= row.completed_at_ms > 0, seq, "no time at which it is forgotten")
