@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -149,7 +149,7 @@ class NodeClient(Client):
     """Calls handlers of a node in this process, from the node's event loop; `sync` from other threads."""
 
     def __init__(self, node: Node) -> None:
-        super().__init__(InProcess(node), InProcessOperator(lambda: node.engine), node.app.codec)
+        super().__init__(InProcess(lambda: node.engine), InProcessOperator(lambda: node.engine), node.app.codec)
         self._node = node
 
     @cached_property
@@ -177,31 +177,31 @@ def _refuse_in_worker() -> None:
 class InProcess:
     """Carries a client's requests to the engine of the same process (`perdure.client.transport.Transport`)."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, engine: Callable[[], Engine]) -> None:
+        self._engine = engine
 
     async def call(self, invoke: Invoke) -> bytes:
         with answers():
-            return _value(await self._node.engine.call(_request(invoke)))
+            return _value(await self._engine().call(_request(invoke)))
 
     async def send(self, invoke: Invoke) -> Receipt:
         with answers():
-            accepted = await self._node.engine.send(_request(invoke))
+            accepted = await self._engine().send(_request(invoke))
         return Receipt(format_invocation_id(accepted.invocation_id), accepted.duplicate)
 
     async def attach(self, existing: Existing) -> bytes:
         with answers():
-            return _value(await self._node.engine.attach(self._id_of(existing)))
+            return _value(await self._engine().attach(self._id_of(existing)))
 
     async def output(self, existing: Existing) -> bytes | None:
         with answers():
-            outcome = await self._node.engine.output(self._id_of(existing))
+            outcome = await self._engine().output(self._id_of(existing))
         return None if outcome is None else _value(outcome)
 
     async def complete(self, awakeable_id: str, value: Result) -> None:
         invocation_id, number = parse_awakeable_id(awakeable_id)
         with answers():
-            await self._node.engine.signal(invocation_id, number, value)
+            await self._engine().signal(invocation_id, number, value)
 
     async def close(self) -> None:
         """The node's life is its own."""
@@ -209,7 +209,7 @@ class InProcess:
     def _id_of(self, existing: Existing) -> bytes:
         if existing.target is None:
             return parse_invocation_id(existing.invocation_id)
-        return self._node.engine.derived_id(existing.target, existing.idempotency_key)
+        return self._engine().derived_id(existing.target, existing.idempotency_key)
 
 
 def _request(invoke: Invoke) -> NewInvocation:

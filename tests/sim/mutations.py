@@ -26,12 +26,13 @@ from perdure.partition import apply as applying
 from perdure.partition import lifecycle, promises
 from perdure.partition.actions import Control, Delivered
 from perdure.partition.messages import handle
-from perdure.partition.transitions import attempts, progress
+from perdure.partition.transitions import attempts, control, progress, restart
+from perdure.partition.transitions.state_changes import modify_state
 from perdure.sdk.attempt import Attempt
 from perdure.sdk.task import HandlerTask
 from perdure.store import schema, tables, writer
 from perdure.store.errors import CheckpointFailed
-from perdure.store.rows import Promise, Status, Timer, TimerKind
+from perdure.store.rows import JournalChunk, Promise, Status, Timer, TimerKind
 
 Mutation = Callable[[], AbstractContextManager[object]]
 MUTATIONS: dict[str, tuple[Mutation, str | None]] = {}
@@ -602,4 +603,82 @@ def last_come_first_served() -> Iterator[None]:
         real(work, row)
 
     with patch.object(lifecycle, "release_key", release_key):
+        yield
+
+
+# --- errands ----------------------------------------------------------------------------------------------------------------
+
+
+@mutation("errands")
+def restarts_without_later_answers() -> Iterator[None]:
+    """A copied prefix lacks the answers that its commands got behind it."""
+    real = restart._prefix
+
+    def prefix(journal: JournalChunk, from_index: int) -> JournalChunk | Control:
+        made = real(journal, from_index)
+        if isinstance(made, Control):
+            return made
+        return JournalChunk(0, made.times[: from_index + 1], made.entries[: from_index + 1])
+
+    with patch.object(restart, "_prefix", prefix):
+        yield
+
+
+@mutation("errands")
+def state_changes_do_not_wait() -> Iterator[None]:
+    """A change of state from outside comes between what the holder of the key does."""
+
+    def at_once(work: Any, record: Any) -> None:
+        with patch.object(type(work.tables), "key_queue", lambda self, service, key: None):
+            modify_state(work, record)
+
+    transitions = {**applying.TRANSITIONS, applying.records.ModifyState: at_once}
+    with patch.object(applying, "TRANSITIONS", transitions):
+        yield
+
+
+@mutation("errands")
+def state_versions_are_not_compared() -> Iterator[None]:
+    """A change for another version of the state is made all the same."""
+
+    def unconditional(work: Any, record: Any) -> None:
+        modify_state(work, msgspec.structs.replace(record, version=None))
+
+    transitions = {**applying.TRANSITIONS, applying.records.ModifyState: unconditional}
+    with patch.object(applying, "TRANSITIONS", transitions):
+        yield
+
+
+@mutation("errands")
+def purged_results_stay() -> Iterator[None]:
+    """A purge drops the journal alone."""
+    with patch.object(control, "forget_now", control.forget_journal):
+        yield
+
+
+@mutation("errands")
+def children_outlive_who_gave_up() -> Iterator[None]:
+    """Who is killed by its retry policy leaves what it sent alone."""
+    with patch.object(attempts, "kill_called", lambda work, row: None):
+        yield
+
+
+@mutation("errands")
+def promises_outlive_their_run() -> Iterator[None]:
+    """The next run of a workflow finds the promises of the one that was purged."""
+    with patch.object(tables.Tables, "drop_promises", lambda self, service, key: None):
+        yield
+
+
+@mutation("errands")
+def signals_to_the_suspended_are_lost() -> Iterator[None]:
+    """A named signal from outside is acknowledged, and does not reach who left memory to wait for it."""
+
+    def signal(work: Any, invocation_id: bytes, signal_id: Any, result: Any) -> Control:
+        row = work.tables.invocation(work.tables.find(invocation_id) or 0)
+        if row is not None and row.status is Status.SUSPENDED and isinstance(signal_id, str):
+            return Control.APPENDED
+        return lifecycle.signal(work, invocation_id, signal_id, result)
+
+    with patch("perdure.partition.transitions.signals.signal", signal):
         yield

@@ -153,7 +153,7 @@ class InMemoryClient(NodeClient):
 
 class SkippingTransport(InProcess):
     def __init__(self, node: InMemoryNode) -> None:
-        super().__init__(node)
+        super().__init__(lambda: node.engine)
         self._clock = node.clock
 
     async def call(self, invoke: Invoke) -> bytes:

@@ -7,7 +7,7 @@ has a name and a place (its branch, and a number that grows along it), so that t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from perdure.sdk.context import Context, ObjectContext, ObjectSharedContext, Wor
 from perdure.sdk.errors import TerminalError
 from perdure.sdk.futures import DurableFuture
 from perdure.sdk.object import VirtualObject
-from perdure.sdk.service import Service
+from perdure.sdk.service import Registry, Service
 from perdure.sdk.workflow import Workflow
 from perdure.testing.sim.programs import CANCELLED_CHILD, REFUSED, Operation, Program, big
 from perdure.testing.sim.world import World
@@ -27,9 +27,9 @@ INCOMPATIBLE = 3
 """The version that swaps the two steps of `swap`: what has begun under another must not go on under it."""
 
 
-def make_app(world: World, version: int, *, forgets: bool) -> App:
-    """The services of a simulated process that runs this version of the code."""
-    return app(Services(world, version, forgets=forgets).all, dev=False)
+def make_app(world: World, version: int, others: Iterable[Registry] = (), *, forgets: bool) -> App:
+    """The services of a simulated process that runs this version of the code, and `others`, which have but one."""
+    return app([*Services(world, version, forgets=forgets).all, *others], dev=False)
 
 
 class Services:
@@ -196,7 +196,7 @@ def step(
             return value
 
     def plain() -> Any:
-        with world.runs(invocation_id, name, branch, index):
+        with world.runs(invocation_id, name, branch, index, stoppable=False):
             return value
 
     return ctx.run_typed(name, plain if thread else body)

@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from perdure.model.errors import PerdureError
+from perdure.model.ids import parse_invocation_id
 from perdure.model.limits import SEGMENT_FIRST_BYTES
 from perdure.model.records import Record
 from perdure.node.engine import Engine
@@ -22,6 +23,7 @@ from perdure.partition.invariants import check_partition
 from perdure.store.rows import Status
 from perdure.testing.sim.clients import Client, Operator, Outside
 from perdure.testing.sim.disk import NO_FAULTS, Mount
+from perdure.testing.sim.errands.errand import Errand
 from perdure.testing.sim.files import SimFiles, SimVFS
 from perdure.testing.sim.scenario import Life
 from perdure.testing.sim.virtual_time import NothingHappens, SeededRandom, SimExecutor, SimLoop, VirtualClock
@@ -44,6 +46,11 @@ class SimEngine(Engine):
     """The engine, with somebody who looks on."""
 
     simulation: Simulation
+
+    def runs(self, invocation_id: str) -> bool:
+        with self.simulation.disk.unwatched():
+            row = self.find(parse_invocation_id(invocation_id))
+        return row is not None and row.status is Status.INVOKED and not row.retry_at_ms
 
     def after_batch(self, records: list[Record]) -> None:
         self.simulation.records.applied(self, records)
@@ -79,6 +86,7 @@ class Process:
         disk.on_kill = end
         world.on_violation = loop.stop
         world.process = self._number
+        world.process_began_s = simulation.now_s
         mount = Mount(disk)
         vfs = SimVFS(f"sim{self._number}", mount, simulation.scratch)
         engine = self._make_engine(loop, random, mount, vfs)
@@ -117,6 +125,8 @@ class Process:
             sqlite_vfs=vfs.name,
         )
         engine.simulation = simulation
+        if simulation.errands:  # who reads the store changes when its checkpoints end: without errands nobody does
+            simulation.world.may_run = engine.runs
         return engine
 
     # --- while it lives -----------------------------------------------------------------------------------------------------
@@ -139,7 +149,8 @@ class Process:
         background: list[Client | Outside | Operator] = [simulation.outside]
         if simulation.scenario.operator_s and not life.final:
             background.append(simulation.operator)
-        tasks = [loop.create_task(self._stoppable(each, engine)) for each in simulation.clients]
+        callers: list[Client | Errand] = [*simulation.clients, *simulation.errands]
+        tasks = [loop.create_task(self._stoppable(each, engine)) for each in callers]
         helpers = [loop.create_task(self._stoppable(each, engine)) for each in background]
         await self._until_the_end(engine, tasks)
         for task in (*tasks, *helpers):
@@ -173,11 +184,14 @@ class Process:
             begin()
         loop.call_later(life.faults_from_s + life.faults_for_s, end)
 
-    async def _stoppable(self, someone: Client | Outside | Operator, engine: SimEngine) -> None:
+    async def _stoppable(self, someone: Client | Errand | Outside | Operator, engine: SimEngine) -> None:
         try:
             await someone.run(engine)
         except NodeStopped:
             pass
+        except Exception as error:
+            self._simulation.trace.note("".join(traceback.format_exception(error)))
+            self._simulation.world.broken("caller", f"a caller was told what nobody should be: {error!r}")
 
     async def _until_the_end(self, engine: SimEngine, tasks: list[asyncio.Task[None]]) -> None:
         life = self._life
@@ -197,12 +211,12 @@ class Process:
             failed.cancel()
 
     async def _finish(self, engine: SimEngine, failed: asyncio.Task[Any]) -> None:
-        """Let everything come to its end; what is paused is resumed once."""
+        """Let everything come to its end, errands with the turns that they have left; what is paused is resumed once."""
         simulation = self._simulation
         await self._resume_paused(engine)
         resumed_again, seen_lsn, quiet_s, step_s = False, 0, 0.0, 0.05
         while not failed.done():
-            left = _unfinished(engine)
+            left = _unfinished(engine) + [f"errand {each.check}" for each in simulation.errands if not each.done]
             if not left:
                 if simulation.scenario.forgets:
                     await self._judge_retention(engine)
@@ -214,7 +228,7 @@ class Process:
                 if simulation.scenario.incompatible_upgrade:
                     return  # what is left began under the other version
                 if resumed_again:
-                    simulation.world.broken("ends", f"{len(left)} invocations do not come to their end: {left}")
+                    simulation.world.broken("ends", f"{len(left)} do not come to their end: {left}")
                     return
                 resumed_again, quiet_s = True, 0.0
                 await self._resume_paused(engine)
@@ -237,6 +251,8 @@ class Process:
             simulation.records.check_tables(engine)
         for client in simulation.clients:
             client.judge_end(engine)
+        for errand in simulation.errands:
+            errand.judge_end(engine)
 
     async def _resume_paused(self, engine: SimEngine) -> None:
         for tables in engine.store.tables:

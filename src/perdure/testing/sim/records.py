@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 
 from perdure.env.executor import Executor
+from perdure.invoker.replay import MISMATCH
 from perdure.model import journal as j
 from perdure.model import records as r
 from perdure.model.ids import format_invocation_id
 from perdure.node.engine import Engine
 from perdure.partition.apply import apply
+from perdure.store.rows import Invocation
 from perdure.store.store import Store
 from perdure.testing.sim.world import World
 
@@ -26,8 +28,9 @@ _decode = msgspec.msgpack.Decoder(r.Record).decode
 class Records:
     """Every record that was applied, by LSN, from 1."""
 
-    def __init__(self, world: World, partitions: int, executor: Executor) -> None:
+    def __init__(self, world: World, partitions: int, executor: Executor, *, incompatible: bool) -> None:
         self._world = world
+        self._incompatible = incompatible
         self._partitions = partitions
         self._by_lsn: list[bytes | None] = [None]
         self._at_ms = 0
@@ -62,19 +65,25 @@ class Records:
         self._world.trace.note(f"applied {lsn} {describe(record)}")
 
     def _learn(self, engine: Engine, record: r.Record) -> None:
-        """Which steps have a durable result now."""
-        if type(record) is not r.Progress or not any(type(entry) is j.Completion for entry in record.entries):
-            return
-        row = engine.invocation(record.partition, record.seq)
+        """Which steps have a durable result now; and that code which does not replay only pauses its invocation."""
+        if type(record) is r.AttemptFailed and record.error.code == MISMATCH:
+            self._judge_mismatch(record)
+        row = _row_of(engine, record)
         if row is None:
             return
         names: dict[int, str] = {}
         invocation_id = format_invocation_id(row.id)
-        for entry in engine.journal(record.partition, record.seq).entries:
+        for entry in engine.journal(record.partition, row.seq).entries:
             if type(entry) is j.Run:
                 names[entry.completion_id] = entry.name
             elif type(entry) is j.Completion and entry.code == j.CompletionCode.RUN:
                 self._world.recorded.add((invocation_id, names[entry.completion_id]))
+
+    def _judge_mismatch(self, record: r.AttemptFailed) -> None:
+        if not self._incompatible:
+            self._world.broken("replay", f"with the same code: {record.error.message}")
+        if record.retry_at_ms is not None or record.exhausted != "pause":
+            self._world.broken("replay", f"a mismatch does not pause its invocation: {record.error.message}")
 
     # --- after a start ------------------------------------------------------------------------------------------------------
 
@@ -123,6 +132,13 @@ class Records:
 
     def close(self) -> None:
         self._rebuilt.close()
+
+
+def _row_of(engine: Engine, record: r.Record) -> Invocation | None:
+    """Whose journal has results of steps that it did not have before."""
+    if type(record) is r.Progress and any(type(entry) is j.Completion for entry in record.entries):
+        return engine.invocation(record.partition, record.seq)
+    return engine.find(record.new_id) if type(record) is r.Restart else None
 
 
 _SHOWN = ("seq", "epoch", "awaiting", "retry_at_ms", "outbox_seq", "seqs", "timers", "up_to")

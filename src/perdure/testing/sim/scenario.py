@@ -6,6 +6,7 @@ from random import Random
 from typing import Any, Literal, NamedTuple
 
 from perdure.testing.sim.disk import NO_FAULTS, Faults
+from perdure.testing.sim.errands import ERRANDS
 
 Ending = Literal["operations", "time", "stop", "none"]
 
@@ -53,6 +54,10 @@ class Theme(NamedTuple):
     os: float = 0.03
     forgets: float = 0.15
     partitions: tuple[int, ...] = (1, 1, 2, 3)
+    errands: tuple[int, ...] = ()
+    """How many there are at once; none when empty, and then nothing is drawn for them."""
+    clients: int = 3
+    """At most."""
 
 
 THEMES = {
@@ -67,8 +72,11 @@ THEMES = {
     "retention": Theme(forgets=1.0, stop=0.4),
 }
 """What a seed draws from."""
-ASKED_FOR = {"store-damage": Theme(flips=1.0, flips_store=1.0, stop=0.8)}
-"""The half of `damage` that comes to the store, for those who want more of it."""
+ASKED_FOR = {
+    "store-damage": Theme(flips=1.0, flips_store=1.0, stop=0.8),
+    "errands": Theme(errands=(2, 3), clients=1, operated=(0.0, 0.0, 0.3), partitions=(1, 2, 3)),
+}
+"""Only for those who ask: the half of `damage` that comes to the store, and errands, without which all others mean the same."""
 
 
 class Scenario(NamedTuple):
@@ -85,6 +93,7 @@ class Scenario(NamedTuple):
     """How long an operator waits between two things he does; 0: there is none."""
     forgets: bool
     incompatible_upgrade: bool
+    errands: list[str]
 
     @property
     def final_versions(self) -> tuple[int, ...]:
@@ -115,7 +124,7 @@ class Scenario(NamedTuple):
         return cls(
             theme=name,
             partitions=choice(theme.partitions),
-            clients=random.randint(1, 3),
+            clients=random.randint(1, theme.clients),
             lives=[_life(random, theme, incompatible) for _ in range(random.randint(2, 6))],
             settings=settings,
             sync_s=choice((0.0, 0.0001, 0.002, 0.02)),
@@ -125,7 +134,13 @@ class Scenario(NamedTuple):
             operator_s=choice(theme.operated),
             forgets=forgets,
             incompatible_upgrade=incompatible,
+            errands=_errands(random, theme) if settings["durability"] == "fsync" else [],
         )
+
+
+def _errands(random: Random, theme: Theme) -> list[str]:
+    """Nobody who was told something may be wrong: where a power cut may take it back, with `os`, there are none."""
+    return random.sample(tuple(ERRANDS), random.choice(theme.errands)) if theme.errands else []
 
 
 def _life(random: Random, theme: Theme, incompatible: bool) -> Life:

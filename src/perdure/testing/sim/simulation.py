@@ -17,6 +17,7 @@ from perdure.sdk.app import App
 from perdure.store import schema
 from perdure.testing.sim.clients import Client, Operator, Outside
 from perdure.testing.sim.disk import Disk
+from perdure.testing.sim.errands import make_errands
 from perdure.testing.sim.files import scratch_directory
 from perdure.testing.sim.handlers import make_app
 from perdure.testing.sim.process import Process
@@ -89,6 +90,7 @@ class Simulation:
         self.operator = Operator(
             Random(self.random.random()), self.clients, scenario.operator_s, gentle=scenario.gentle
         )
+        self.errands = make_errands(scenario.errands, self.world, self.random, forgets=scenario.forgets)
         self.damaged = False
         """A bit has flipped and nobody has refused it so far."""
         self._copy: dict[str, bytes] = {}
@@ -96,7 +98,12 @@ class Simulation:
         self.over = False
         """Damage was refused by a process that had begun: there is nothing to go on with."""
         idle = SimLoop(Random(0), 0.0)
-        self.records = Records(self.world, scenario.partitions, SimExecutor(idle, Random(0)))
+        self.records = Records(
+            self.world,
+            scenario.partitions,
+            SimExecutor(idle, Random(0)),
+            incompatible=scenario.incompatible_upgrade,
+        )
         idle.close()
 
     def run(self) -> Violation | None:
@@ -117,7 +124,9 @@ class Simulation:
         """The code that a process runs; the same object for all that run this version."""
         app = self._apps.get(version)
         if app is None:
-            app = self._apps[version] = make_app(self.world, version, forgets=self.scenario.forgets)
+            app = self._apps[version] = make_app(
+                self.world, version, [errand.service for errand in self.errands], forgets=self.scenario.forgets
+            )
         return app
 
     def _live(self, life: Life) -> Process:

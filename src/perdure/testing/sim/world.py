@@ -60,6 +60,9 @@ class World:
         """Awakeables that somebody outside is to resolve, by id, and with what."""
         self.entries: dict[str, set[str]] = {}
         """Per token: the invocations that ran its program."""
+        self.process_began_s = 0.0
+        self.may_run: Callable[[str], bool] = lambda _: True
+        """Whether this invocation is one that runs now, as its process has it."""
         self.repeated = 0
         """Steps that ran again, as they may."""
         self._runs: dict[tuple[str, str], _Runs] = {}
@@ -78,11 +81,13 @@ class World:
     # --- what handlers do -------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def runs(self, invocation_id: str, name: str, branch: str, index: int) -> Iterator[int]:
-        """The body of a step runs; gives how often it had failed before."""
+    def runs(self, invocation_id: str, name: str, branch: str, index: int, *, stoppable: bool = True) -> Iterator[int]:
+        """The body of a step runs; gives how often it had failed before. `stoppable`: it runs where it can be stopped."""
         process = self.process
         runs = self._runs.setdefault((invocation_id, name), _Runs())
         if process:
+            if stoppable and not self.may_run(invocation_id):
+                self.broken("over", f"step {name!r} of {invocation_id} began, which is paused or has ended")
             self._begin(invocation_id, name, branch, index, runs)
         try:
             yield runs.failed
@@ -93,6 +98,10 @@ class World:
         finally:
             if self.process == process:
                 runs.running_in = 0
+
+    def runs_of(self, invocation_id: str, name: str) -> int:
+        """How often the body of a step began."""
+        return self._runs[invocation_id, name].count
 
     def _begin(self, invocation_id: str, name: str, branch: str, index: int, runs: _Runs) -> None:
         who = f"step {name!r} of {invocation_id}"
