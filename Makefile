@@ -10,7 +10,7 @@ setup:
 demo: setup  ## the ticket shop, killed with SIGKILL on the way
 	@.venv/bin/python -m examples.tickets.demo
 
-check: setup  ## format, lint, types, import contract, fast tests (under a minute)
+check: setup  ## format, lint, types, import contract, fast tests (about a minute)
 	@scripts/check
 
 test: setup  ## the whole suite
