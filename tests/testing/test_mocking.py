@@ -119,8 +119,7 @@ async def test_it_ends_with_its_block() -> None:
 
 
 async def test_what_does_not_fit_the_step_is_refused_as_its_result_would_be() -> None:
-    once = perdure.InvocationRetryPolicy(max_attempts=1, on_max_attempts="kill")
-    strict = perdure.Service("Strict", invocation_retry_policy=once)
+    strict = perdure.Service("Strict")
 
     @strict.handler()
     async def pay(ctx: perdure.Context) -> int:
@@ -128,8 +127,10 @@ async def test_what_does_not_fit_the_step_is_refused_as_its_result_would_be() ->
 
     async with node([strict]) as n:
         n.mock_step("charge", returning=object())
-        with pytest.raises(perdure.TerminalError):
-            await n.client.service_call(pay)
+        await n.client.service_send(pay)
+        await n.settle()
+        [row] = (await n.client.list_invocations()).invocations
+        assert row.status == "paused" and row.last_error is not None and "PD0413" in row.last_error
 
 
 async def test_exactly_one_way() -> None:
