@@ -6,6 +6,7 @@ takes both for possible, that what it asked was done and that it was not.
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import json
 from random import Random
@@ -25,7 +26,7 @@ from perdure.sdk.service import Registry
 from perdure.testing.sim.world import World
 
 
-class Errand:
+class Errand(abc.ABC):
     """Subclasses make the service that they use, take turns, and judge the end. `forgets`: what has ended may be gone soon."""
 
     check: str
@@ -38,11 +39,11 @@ class Errand:
         self.forgets = forgets
         self.done = False
 
+    @abc.abstractmethod
     async def turn(self, engine: Engine) -> bool:
         """One thing; False when there is nothing left to do."""
-        raise NotImplementedError
 
-    def judge_end(self, engine: Engine) -> None:
+    def judge_end(self, engine: Engine) -> None:  # noqa: B027  not every errand has more to say then
         """After everything has come to its end."""
 
     async def run(self, engine: Engine) -> None:
