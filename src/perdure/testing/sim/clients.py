@@ -15,12 +15,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from perdure.log.errors import LogStopped
 from perdure.model.ids import parse_awakeable_id
 from perdure.model.journal import Failure, Result
 from perdure.model.target import Target
 from perdure.node.engine import Engine
-from perdure.node.errors import ControlRefused, DiskFull, InvocationNotFound, NodeStopped, Overloaded
+from perdure.node.errors import ControlRefused, DiskFull, InvocationNotFound, Overloaded
 from perdure.node.requests import NewInvocation
 from perdure.testing.sim.programs import Author, Program, expected, matches, tokens
 from perdure.testing.sim.world import World
@@ -65,9 +64,10 @@ class Client:
         return Request(kind, name, author.program(), idempotent=idempotent, delay_ms=delay_ms)  # type: ignore[arg-type]
 
     async def run(self, engine: Engine) -> None:
-        """Go on until everything is done. Errors: NodeStopped when the process ends before."""
+        """Go on until everything is done. Errors: NodeStopped, LogStopped when the process ends before."""
         while self.requests:
             await asyncio.sleep(self._random.choice((0.0, 0.01, 1.0, 3.0)) * self._random.random())
+            await engine.ready()
             request = self.requests[0]
             if request.tried and not request.idempotent:
                 self._world.trace.note(f"client leaves {request.name}: nobody knows what came of it")
@@ -78,8 +78,6 @@ class Client:
             except (Overloaded, DiskFull):
                 await asyncio.sleep(0.5)
                 continue
-            except LogStopped as error:
-                raise NodeStopped(error.what) from error
             self.requests.pop(0)
 
     async def _do(self, engine: Engine, request: Request) -> None:
@@ -146,6 +144,7 @@ class Outside:
     async def run(self, engine: Engine) -> None:
         while True:
             await asyncio.sleep(0.05 + self._random.random())
+            await engine.ready()
             for awakeable, value in list(self._world.posted.items()):
                 if awakeable not in self._done:
                     invocation_id, signal = parse_awakeable_id(awakeable)
@@ -166,6 +165,7 @@ class Operator:
         random = self._random
         for _ in range(_OPERATIONS_MAX):
             await asyncio.sleep(self._every_s * (0.1 + random.random()))
+            await engine.ready()
             actions, invocation_id = self._choose(engine)
             if invocation_id is not None:
                 await asyncio.gather(*(self._act(engine, action, invocation_id) for action in actions))

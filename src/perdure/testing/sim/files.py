@@ -10,6 +10,8 @@ so that they go with it.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ import apsw
 import apsw.sqlite_extra
 
 from perdure.env.files import File, FileLock, FileLocked
-from perdure.testing.sim.disk import Inode, Mount
+from perdure.testing.sim.disk import Disk, Inode, Mount
 
 
 class SimFiles:
@@ -65,30 +67,37 @@ class SimFiles:
 
 
 class SimFile:
-    __slots__ = ("_inode", "_mount", "_path")
+    __slots__ = ("_closed", "_inode", "_mount", "_path")
 
     def __init__(self, mount: Mount, path: str, inode: Inode) -> None:
         self._mount = mount
         self._path = path
         self._inode = inode
+        self._closed = False
 
     def pread(self, count: int, offset: int) -> bytes:
-        return self._mount.disk.read(self._path, self._inode, count, offset)
+        return self._disk().read(self._path, self._inode, count, offset)
 
     def pwritev(self, buffers: Sequence[bytes], offset: int) -> None:
-        self._mount.disk.write(self._path, self._inode, b"".join(buffers), offset)
+        self._disk().write(self._path, self._inode, b"".join(buffers), offset)
 
     def datasync(self) -> None:
-        self._mount.disk.sync(self._path, self._inode)
+        self._disk().sync(self._path, self._inode)
 
     def sync(self) -> None:
-        self._mount.disk.sync(self._path, self._inode)
+        self._disk().sync(self._path, self._inode)
 
     def size(self) -> int:
+        self._disk()
         return len(self._inode.data)
 
     def close(self) -> None:
-        pass
+        self._closed = True
+
+    def _disk(self) -> Disk:
+        if self._closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), self._path)
+        return self._mount.disk
 
 
 class SimLock:

@@ -9,8 +9,9 @@ import asyncio
 import traceback
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from perdure.log.errors import LogStopped
 from perdure.model.errors import PerdureError
 from perdure.model.ids import parse_invocation_id
 from perdure.model.limits import SEGMENT_FIRST_BYTES
@@ -26,7 +27,7 @@ from perdure.testing.sim.disk import NO_FAULTS, Mount
 from perdure.testing.sim.errands.errand import Errand
 from perdure.testing.sim.files import SimFiles, SimVFS
 from perdure.testing.sim.scenario import Life
-from perdure.testing.sim.virtual_time import NothingHappens, SeededRandom, SimExecutor, SimLoop, VirtualClock
+from perdure.testing.sim.virtual_time import SeededRandom, SimExecutor, SimLoop, Stuck, VirtualClock
 
 if TYPE_CHECKING:
     from perdure.testing.sim.simulation import Simulation
@@ -34,12 +35,18 @@ if TYPE_CHECKING:
 DATA = Path("/data")
 _LONGEST_LIFE_S = 120.0
 """Of a process that nothing ends: what is paused would keep its callers waiting for ever."""
-_LONGEST_WAIT_S = 2_000.0
+_LONGEST_WAIT_S = 400.0
+"""For callers; then what is paused is resumed."""
 _QUIET_S = 150.0
 """Longer than anything waits: when nothing has happened for this time, nothing will."""
 _FORGOTTEN_WITHIN_S = 30.0
 """Of the end of its retention: longer than a checkpoint and a turn of the cleaner take."""
 _UNWINDING_ROUNDS = 20
+
+
+_TOLD_WITHIN_S = 60.0
+"""Of the end of the engine: longer than anybody sleeps between two things that he does."""
+Someone: TypeAlias = Client | Errand | Outside | Operator
 
 
 class SimEngine(Engine):
@@ -63,6 +70,8 @@ class Process:
         self._number = number
         self._life = life
         self.crashed = False
+        self.stopped = False
+        """It stopped in order."""
         self.refused = False
         self.everything_ended = False
 
@@ -94,8 +103,8 @@ class Process:
         main.add_done_callback(lambda _: loop.stop())
         try:
             loop.run_forever()
-        except NothingHappens:
-            world.broken("stuck", "everybody waits for what never comes, or goes round while time stands still")
+        except Stuck as stuck:
+            world.broken("stuck", str(stuck))
         finally:
             simulation.now_s = loop.time()
             self._bury(loop, engine, main, mount)
@@ -146,15 +155,13 @@ class Process:
         simulation.trace.note(f"started, {engine.recovered}")
         with simulation.disk.unwatched():
             simulation.records.check_start(engine)
-        background: list[Client | Outside | Operator] = [simulation.outside]
+        background: list[Outside | Operator] = [simulation.outside]
         if simulation.scenario.operator_s and not life.final:
             background.append(simulation.operator)
         callers: list[Client | Errand] = [*simulation.clients, *simulation.errands]
         tasks = [loop.create_task(self._stoppable(each, engine)) for each in callers]
         helpers = [loop.create_task(self._stoppable(each, engine)) for each in background]
         await self._until_the_end(engine, tasks)
-        for task in (*tasks, *helpers):
-            task.cancel()
         if engine.phase is Phase.READY:
             with simulation.disk.unwatched():
                 self._check_all(engine)
@@ -162,10 +169,20 @@ class Process:
                 await engine.stop(grace_s=life.after)
             except (PerdureError, OSError) as error:
                 self._failed(error)
+            else:
+                self.stopped = True
             simulation.trace.note("stopped")
         else:
             self._failed(await engine.failed())
             await engine.stop()
+        await self._everybody_hears(dict(zip([*callers, *background], [*tasks, *helpers], strict=True)))
+
+    async def _everybody_hears(self, tasks: dict[Someone, asyncio.Task[None]]) -> None:
+        """Who waits for an engine that has come to its end is told so."""
+        _, waiting = await asyncio.wait(tasks.values(), timeout=_TOLD_WITHIN_S)
+        names = [type(someone).__name__ for someone, task in tasks.items() if task in waiting]
+        if names:
+            self._simulation.world.broken("caller", f"the engine has ended, and these still wait for it: {names}")
 
     def _plan_faults(self, loop: SimLoop) -> None:
         life, disk = self._life, self._simulation.disk
@@ -184,10 +201,10 @@ class Process:
             begin()
         loop.call_later(life.faults_from_s + life.faults_for_s, end)
 
-    async def _stoppable(self, someone: Client | Errand | Outside | Operator, engine: SimEngine) -> None:
+    async def _stoppable(self, someone: Someone, engine: SimEngine) -> None:
         try:
             await someone.run(engine)
-        except NodeStopped:
+        except (NodeStopped, LogStopped):
             pass
         except Exception as error:
             self._simulation.trace.note("".join(traceback.format_exception(error)))
@@ -312,7 +329,8 @@ class Process:
         loop.close()
         mount.unmount()
         disk.dead = False
-        if self.crashed and self._life.power:
+        self.stopped = self.stopped and not self.crashed
+        if self._life.power:
             disk.cut_power()
 
 

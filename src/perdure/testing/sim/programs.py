@@ -7,6 +7,7 @@ there. What it must not know: how operations are carried out (`handlers`) or jud
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from random import Random
 from typing import Any, Final, Literal
@@ -17,6 +18,7 @@ ANY: Final = "<any>"
 REFUSED: Final = 418
 CANCELLED_CHILD: Final = 410
 """Codes of the failures that programs expect; that of an invocation which is cancelled itself (409) is none of them."""
+_RESULT_BYTES_MAX = 5_000
 
 Kind = Literal[
     "step", "big", "thread", "failing", "sleep", "nap", "call", "send", "attach", "twice", "gather", "group", "timeout",
@@ -63,7 +65,14 @@ class Author:
         self._fragile = fragile
         self._count = 0
 
-    def program(self, depth: int = 2) -> Program:
+    def program(self) -> Program:
+        """One whose result fits into the small segments of a simulation."""
+        while True:
+            program = self._program(2)
+            if len(json.dumps(expected(program))) <= _RESULT_BYTES_MAX:
+                return program
+
+    def _program(self, depth: int) -> Program:
         keyed = self._random.random() < 0.3
         token = self._name("p")
         length = self._random.randint(1, 5 if depth == 2 else 2)
@@ -89,7 +98,7 @@ class Author:
             case "call" | "send" | "attach" | "twice" | "in_time":
                 if depth == 0:
                     return Operation("step", value=operation.value, ms=operation.ms)
-                operation.program = self.program(depth - 1)
+                operation.program = self._program(depth - 1)
                 if kind == "send" and random.random() < 0.5:
                     operation.ms = 0
             case "refused":

@@ -21,6 +21,9 @@ from perdure.store.rows import Invocation
 from perdure.store.store import Store
 from perdure.testing.sim.world import World
 
+RECORDS_MAX = 3_000
+"""Of a seed; some hundreds are usual. The way to everything's end does not get longer for ever."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(r.Record).decode
 
@@ -48,6 +51,8 @@ class Records:
         for lsn, record in enumerate(records, first_lsn):
             self._add(lsn, record)
             self._learn(engine, record)
+        if self.last_lsn > RECORDS_MAX:
+            self._world.broken("stuck", f"{self.last_lsn} records, and no end comes")
 
     def _add(self, lsn: int, record: r.Record) -> None:
         data = _encode(record)

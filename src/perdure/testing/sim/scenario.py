@@ -54,8 +54,8 @@ class Theme(NamedTuple):
     os: float = 0.03
     forgets: float = 0.15
     partitions: tuple[int, ...] = (1, 1, 2, 3)
-    errands: tuple[int, ...] = ()
-    """How many there are at once; none when empty, and then nothing is drawn for them."""
+    errands: tuple[int, ...] = (0, 0, 0, 1)
+    """How many there are at once."""
     clients: int = 3
     """At most."""
 
@@ -70,13 +70,13 @@ THEMES = {
     "upgrade": Theme(incompatible=1.0, stop=0.4),
     "os": Theme(os=1.0, power=0.7),
     "retention": Theme(forgets=1.0, stop=0.4),
+    "errands": Theme(errands=(2, 3), clients=1, operated=(0.0, 0.0, 0.3), partitions=(1, 2, 3)),
 }
 """What a seed draws from."""
 ASKED_FOR = {
     "store-damage": Theme(flips=1.0, flips_store=1.0, stop=0.8),
-    "errands": Theme(errands=(2, 3), clients=1, operated=(0.0, 0.0, 0.3), partitions=(1, 2, 3)),
 }
-"""Only for those who ask: the half of `damage` that comes to the store, and errands, without which all others mean the same."""
+"""Only for those who ask: the half of `damage` that comes to the store."""
 
 
 class Scenario(NamedTuple):
@@ -140,7 +140,7 @@ class Scenario(NamedTuple):
 
 def _errands(random: Random, theme: Theme) -> list[str]:
     """Nobody who was told something may be wrong: where a power cut may take it back, with `os`, there are none."""
-    return random.sample(tuple(ERRANDS), random.choice(theme.errands)) if theme.errands else []
+    return random.sample(tuple(ERRANDS), random.choice(theme.errands))
 
 
 def _life(random: Random, theme: Theme, incompatible: bool) -> Life:

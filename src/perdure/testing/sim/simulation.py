@@ -12,6 +12,7 @@ from random import Random
 from typing import NamedTuple
 from unittest.mock import patch
 
+from perdure.invoker import proposals
 from perdure.log.format import FRAME_HEADER_BYTES
 from perdure.sdk.app import App
 from perdure.store import schema
@@ -28,6 +29,8 @@ from perdure.testing.sim.virtual_time import SimExecutor, SimLoop
 from perdure.testing.sim.world import Trace, Violation, World
 
 FINAL_LIVES_MAX = 6
+MERGED_BYTES_MAX = 2_000
+"""In one record: segments are small here."""
 PAGE_BYTES = 4096
 """Of SQLite."""
 PAGE_CELLS_AT = 4
@@ -110,7 +113,10 @@ class Simulation:
         before = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         try:
-            with patch.object(schema, "WAL_PAGES", self.scenario.wal_pages):
+            with (
+                patch.object(schema, "WAL_PAGES", self.scenario.wal_pages),
+                patch.object(proposals, "MERGED_BYTES_MAX", MERGED_BYTES_MAX),
+            ):
                 for life in self.scenario.lives:
                     self._live(life)
                     if self.world.violations or self.over:
@@ -143,7 +149,7 @@ class Simulation:
                 self.damaged = False
             else:
                 self.over = True
-        if self.scenario.settings["durability"] == "os" and process.crashed and life.power:
+        if self.scenario.settings["durability"] == "os" and life.power and not process.stopped:
             self.world.lenient = True
             self.outside.begin_again()
         return process

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import math
 import random
 import selectors
 from collections import deque
@@ -18,12 +19,17 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 BEGAN_MS = 1_700_000_000_000
-ROUNDS_MAX = 100_000
-"""Of the loop, at one moment."""
+ROUNDS_MAX = 200_000
+"""Of a loop. Ten thousand are much."""
+ROUNDS_AT_ONCE_MAX = 3_000
+"""While time stands still."""
+LIFETIME_MAX_S = 6_000.0
+"""Of a loop. Whatever a process waits for takes a few hundred seconds together."""
+ERRORS_MAX = 100
 
 
-class NothingHappens(BaseException):
-    """Everybody waits and no timer is left, or somebody goes round without waiting and time stands still."""
+class Stuck(BaseException):
+    """A loop that would never end by itself: nobody can go on, or somebody goes on for ever."""
 
 
 class _NoSelector(selectors.BaseSelector):
@@ -32,7 +38,8 @@ class _NoSelector(selectors.BaseSelector):
     def __init__(self, now_s: float) -> None:
         self.now_s = now_s
         self._keys: dict[Any, selectors.SelectorKey] = {}
-        self._rounds = 0
+        self._until_s = now_s + LIFETIME_MAX_S
+        self._rounds = self._rounds_at_once = 0
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = selectors.SelectorKey(fileobj, 0, events, data)
@@ -47,13 +54,21 @@ class _NoSelector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise NothingHappens(f"{self.now_s:.3f} s")
-        self._rounds = self._rounds + 1 if timeout <= 0.0 else 0
-        if self._rounds > ROUNDS_MAX:
-            self._rounds = 0
-            raise NothingHappens(f"{self.now_s:.3f} s")
+            raise Stuck("everybody waits for what never comes")
+        self._rounds += 1
+        self._rounds_at_once = self._rounds_at_once + 1 if timeout <= 0.0 else 0
+        if self._rounds_at_once > ROUNDS_AT_ONCE_MAX:
+            raise self._stuck("somebody goes round while time stands still")
+        if self._rounds > ROUNDS_MAX or self.now_s > self._until_s:
+            raise self._stuck(f"time goes on, and no end comes in {self._rounds} rounds of the loop")
         self.now_s += max(0.0, timeout)
         return []
+
+    def _stuck(self, why: str) -> Stuck:
+        """From here on there is no bound: what is left is to be unwound."""
+        self._rounds = self._rounds_at_once = 0
+        self._until_s = math.inf
+        return Stuck(why)
 
 
 class SimLoop(asyncio.SelectorEventLoop):
@@ -64,8 +79,8 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._chance = random
         self._told: list[asyncio.Handle] = []
         """What threads said and is still ready."""
-        self.errors: list[dict[str, Any]] = []
-        """What went to the loop's exception handler."""
+        self.errors: deque[dict[str, Any]] = deque(maxlen=ERRORS_MAX)
+        """What went to the loop's exception handler, the latest."""
         super().__init__(self._clock)
         self.set_exception_handler(lambda _, context: self.errors.append(context))
 

@@ -47,20 +47,19 @@ class Errand(abc.ABC):
         """After everything has come to its end."""
 
     async def run(self, engine: Engine) -> None:
-        """Go on until everything is done. Errors: NodeStopped when the process ends before."""
+        """Go on until everything is done. Errors: NodeStopped, LogStopped when the process ends before."""
         while not self.done:
             await asyncio.sleep(self.random.choice((0.0, 0.01, 0.5, 2.0)) * self.random.random())
+            await engine.ready()
             try:
                 self.done = not await self.turn(engine)
             except (Overloaded, DiskFull):
                 await asyncio.sleep(0.5)
-            except LogStopped as error:
-                raise NodeStopped(error.what) from error
             except Refused as refused:
                 match refused.__cause__:
                     case Overloaded() | DiskFull():
                         await asyncio.sleep(0.5)
-                    case NodeStopped() as stopped:
+                    case (NodeStopped() | LogStopped()) as stopped:
                         raise stopped from refused
                     case _:
                         raise
