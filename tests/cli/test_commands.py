@@ -8,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from perdure.cli.commands import perdure
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +36,23 @@ def test_version_loads_no_room_of_the_engine(tmp_path: Path) -> None:
     assert [
         name for name in ("asyncio", "click", "msgspec", "perdure.node", "perdure.sdk") if f"'{name}'" in loaded
     ] == []
+
+
+@pytest.mark.parametrize("group", ["invocations", "deployments", "state", "log"])
+def test_what_a_command_does_fits_on_its_line_of_the_help(group: str) -> None:
+    text = CliRunner().invoke(perdure, [group, "--help"], terminal_width=80).output
+    cut = [line for line in text.partition("Commands:")[2].splitlines() if line.endswith("...")]
+    assert "Commands:" in text and cut == []
+
+
+def test_a_port_for_sql_is_refused_without_the_extra(tmp_path: Path) -> None:
+    hide = "import sys; sys.modules['datafusion'] = None; from perdure.cli import main; main()"
+    command = [sys.executable, "-c", hide, "serve", "--data", "data", "--pg", "127.0.0.1:0"]
+    command += ["--ingress", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "PD0530" in done.stderr and "perdure[sql]" in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:

@@ -62,10 +62,19 @@ async def test_a_taken_port_is_an_error_that_names_it() -> None:
         assert error.value.next_step
 
 
-@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("999.1.1.1", 0), ("192.0.2.1", 0)])
-async def test_an_address_that_is_none(host: str, port: int) -> None:
-    with pytest.raises(CannotListen):
+@pytest.mark.parametrize(
+    ("host", "port", "next_step"),
+    [
+        ("127.0.0.1", 70_000, "Choose a port from 0"),
+        ("nowhere.invalid", 0, "Name an address of this machine"),
+        ("999.1.1.1", 0, "Name an address of this machine"),
+        ("192.0.2.1", 0, "Name an address of this machine"),
+    ],
+)
+async def test_an_address_that_is_none(host: str, port: int, next_step: str) -> None:
+    with pytest.raises(CannotListen) as error:
         await HttpServer(Slow(), host, port).start()
+    assert error.value.next_step.startswith(next_step)
 
 
 async def test_replies_do_not_wait_for_acknowledgements(world: Any) -> None:

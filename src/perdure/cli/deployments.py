@@ -43,7 +43,7 @@ def register(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Ask URL what it serves, and let its services take new invocations."""
+    """Register what URL serves: its services take new invocations."""
     admin = Admin(admin_url)
     request = {
         "uri": uri if "://" in uri else f"http://{uri}",

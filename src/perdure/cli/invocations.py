@@ -84,7 +84,7 @@ def _note(shown: dict[str, Any], now_ms: int) -> str:
 @click.argument("invocation_id", metavar="ID")
 @admin_flags
 def describe(admin_url: str, as_json: bool, invocation_id: str) -> None:
-    """Show one invocation: what it waits for, and its journal as a timeline."""
+    """Show one invocation: what it waits for, and its journal."""
     shown = Admin(admin_url).get(f"/perdure/invocations/{quoted(invocation_id)}")
     if as_json:
         click.echo(json.dumps(shown))
@@ -102,7 +102,7 @@ def describe(admin_url: str, as_json: bool, invocation_id: str) -> None:
 )
 @admin_flags
 def attach(admin_url: str, as_json: bool, ingress_url: str | None, invocation_id: str) -> None:
-    """Wait for the result of an invocation and print it, as the handler gave it.
+    """Wait for the result of an invocation and print it. It comes as the handler gave it.
 
     However long that takes: also across restarts of the server. A failure is printed to stderr, and the exit code is 1.
     """
@@ -166,7 +166,7 @@ def cancel(**asked: Any) -> None:
 @command.command()
 @selecting
 def kill(**asked: Any) -> None:
-    """End invocations now, with everything they called or sent; their handlers are not asked and undo nothing."""
+    """End invocations now, with everything they called or sent. Their handlers are not asked and undo nothing."""
     _patch("kill", LIVE, {200: "killed"}, **asked)
 
 
@@ -180,7 +180,7 @@ def pause(**asked: Any) -> None:
 @command.command()
 @selecting
 def resume(**asked: Any) -> None:
-    """Let paused invocations go on, and those that back off try again now."""
+    """Let paused invocations go on. Those that back off try again now."""
     _patch("resume", ("paused", "backing-off"), {200: "goes on"}, **asked)
 
 
@@ -222,7 +222,7 @@ def restart(from_index: int, **asked: Any) -> None:
 @click.option("--reject", metavar="REASON", help="Fail whoever waits for it, instead of giving a value.")
 @admin_flags
 def signal(admin_url: str, as_json: bool, invocation_id: str, name: str, value: str | None, reject: str | None) -> None:
-    """Send a named signal to an invocation; VALUE is JSON, as `ctx.signal` reads it."""
+    """Send a named signal to an invocation. VALUE is JSON, as `ctx.signal` reads it."""
     if value is not None:
         try:
             json.loads(value)

@@ -20,7 +20,8 @@ from perdure.cli.registering import register_all
 from perdure.cli.settings import Settings
 from perdure.http.admin.app import Admin
 from perdure.http.ingress.app import Ingress
-from perdure.http.query.queries import Queries, queries_of
+from perdure.http.query.errors import SqlNotInstalled
+from perdure.http.query.queries import Queries, installed, queries_of
 from perdure.http.server import HttpServer
 from perdure.model.errors import PerdureError
 from perdure.model.target import ServiceKind
@@ -147,6 +148,8 @@ class Server:
 def _postgres(queries: Queries, host: str, port: int) -> PostgresServer:
     from perdure.http.query.postgres.server import PostgresServer  # not every server should pay for it
 
+    if not installed():
+        raise SqlNotInstalled
     return PostgresServer(queries, host, port)
 
 

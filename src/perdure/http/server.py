@@ -8,6 +8,7 @@ no task and no socket behind. What it serves is not its business.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from typing import TYPE_CHECKING, ClassVar
 
@@ -73,8 +74,16 @@ class HttpServer:
         except (OSError, OverflowError) as error:
             listener.close()
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise CannotListen(
-                f"cannot listen on {self._host}:{self._port}: {why}.",
-                "Stop what uses that address, or choose another one.",
-            ) from error
+            raise CannotListen(f"cannot listen on {self._host}:{self._port}: {why}.", next_step_after(error)) from error
         return listener
+
+
+def next_step_after(error: OSError | OverflowError) -> str:
+    """What helps when a listener could not be opened."""
+    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+        return "Name an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all that it has."
+    if isinstance(error, PermissionError):
+        return "Choose a port from 1024 on, or run as a user who may take this one."
+    if isinstance(error, OverflowError):
+        return "Choose a port from 0 (any free one) to 65535."
+    return "Stop what uses that address, or choose another one."

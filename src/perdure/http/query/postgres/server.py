@@ -11,7 +11,7 @@ from perdure.http.query.postgres import protocol as p
 from perdure.http.query.postgres.catalog import Catalog
 from perdure.http.query.postgres.connection import Connection
 from perdure.http.query.queries import Queries
-from perdure.http.server import CannotListen
+from perdure.http.server import CannotListen, next_step_after
 
 CONNECTIONS_MAX = 64
 STARTUP_WITHIN_S = 10.0
@@ -37,8 +37,7 @@ class PostgresServer:
             self._server = await asyncio.start_server(self._accept, self._host, self._port)
         except OSError as error:
             raise CannotListen(
-                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}.",
-                "Stop what uses that address, or choose another one.",
+                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}.", next_step_after(error)
             ) from error
         self._host, self._port = self._server.sockets[0].getsockname()[:2]
         return self._host, self._port
