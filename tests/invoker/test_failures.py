@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -81,6 +82,12 @@ async def step_gives_a_thing(ctx: perdure.Context) -> None:
 async def not_awaited(ctx: perdure.Context) -> Any:
     tries["a thing"] += 1
     return ctx.run_typed("a", tried("a"))
+
+
+@flaky.handler()
+async def writes_state(ctx: perdure.Context) -> None:
+    tries["a thing"] += 1
+    ctx.set("a", 1)  # type: ignore[attr-defined]
 
 
 async def inner(ctx: perdure.Context) -> str:
@@ -326,14 +333,15 @@ async def test_a_step_that_uses_the_context_pauses_its_invocation_at_once(handle
         ("result_is_a_thing", "The result of Flaky/result_is_a_thing (of type Thing) cannot be serialized"),
         ("step_gives_a_thing", "The result of the step 'thing' (of type Thing) cannot be serialized"),
         ("not_awaited", "a DurableFuture was not awaited. Await it"),
+        ("writes_state", "PD0410: Flaky/writes_state has no key, and so no state"),
     ],
 )
-async def test_what_cannot_be_serialized_pauses_its_invocation_at_once(handler: str, said: str) -> None:
+async def test_what_another_attempt_would_not_mend_pauses_the_invocation_at_once(handler: str, said: str) -> None:
     async with running([flaky]) as engine:
         invocation_id = await send(engine, f"Flaky/{handler}")
         row = await until_status(engine, invocation_id, Status.PAUSED)
         assert row.last_error is not None
-        assert "PD0413" in row.last_error.message and said in row.last_error.message
+        assert said in row.last_error.message and re.search("PD041[03]", row.last_error.message)
         assert (row.epoch, tries["a thing"]) == (1, 1)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from perdure import Context, ObjectContext, ObjectSharedContext
@@ -118,13 +121,15 @@ async def test_a_shared_handler_reads_and_does_not_write() -> None:
     assert driver.error is not None and "PD0410" in driver.error.message
 
 
-async def test_a_plain_service_has_no_state() -> None:
+@pytest.mark.parametrize("use", [lambda ctx: ctx.get("a"), lambda ctx: ctx.set("a", 1), lambda ctx: ctx.clear_all()])
+async def test_a_plain_service_has_no_state(use: Callable[[Any], object]) -> None:
     async def handler(ctx: Context) -> None:
-        await ctx.get("a")  # type: ignore[attr-defined]
+        use(ctx)
 
     driver = drive(handler)
     assert driver.outcome is Turn.FAILED
-    assert driver.error is not None and "no key" in driver.error.message
+    assert driver.error is not None
+    assert "PD0410: S/h has no key" in driver.error.message and "VirtualObject" in driver.error.message
 
 
 async def test_typed_state() -> None:

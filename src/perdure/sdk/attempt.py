@@ -22,7 +22,6 @@ from perdure.sdk import dropping
 from perdure.sdk.declared_errors import failure_from
 from perdure.sdk.durable_timers import DurableTimers, LoopTimers
 from perdure.sdk.errors import (
-    EncodeError,
     NothingToWaitForError,
     TurnTooLongError,
     cancelled_error,
@@ -327,7 +326,7 @@ class Attempt:
     def _fail_from(self, exception: BaseException) -> None:
         retryable = retryable_cause(exception)
         delay_ms = None if retryable is None else retryable.retry_after_ms
-        self.fail(describe(exception), retry_after_ms=delay_ms, park=isinstance(exception, EncodeError))
+        self.fail(describe(exception), retry_after_ms=delay_ms, park=getattr(exception, "park", False))
         self._exception = None
 
     def _go_inert(self) -> None:

@@ -111,7 +111,7 @@ class EncodeError(PerdureError, TypeError):
     code: ClassVar[str] = "PD0413"
 
     park = True
-    """Another attempt would fail in the same way: the invocation pauses. Engines read it of a step's error."""
+    """Another attempt would fail in the same way: the invocation pauses."""
 
 
 class RegistrationError(PerdureError, ValueError):
@@ -132,10 +132,12 @@ class CapabilityError(PerdureError, NotImplementedError):
     code: ClassVar[str] = "PD0409"
 
 
-class ReadOnlyStateError(PerdureError, RuntimeError):
-    """A shared handler wrote state."""
+class StateRefused(PerdureError, RuntimeError):
+    """A shared handler wrote state, or a handler without a key used it."""
 
     code: ClassVar[str] = "PD0410"
+
+    park = True
 
 
 class ServiceProtocolNeeded(PerdureError, NotImplementedError):

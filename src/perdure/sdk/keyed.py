@@ -16,7 +16,7 @@ from perdure.model.journal import (
 )
 from perdure.model.target import HandlerKind
 from perdure.sdk.attempt import Attempt
-from perdure.sdk.errors import ReadOnlyStateError
+from perdure.sdk.errors import StateRefused
 from perdure.sdk.futures import DurableFuture
 from perdure.sdk.operations import Operations
 from perdure.sdk.serde import DEFAULT_SERDE, Serde, chosen
@@ -38,7 +38,10 @@ class StateOperations(Operations):
     def key(self) -> str:
         key = self._attempt.start_info.target.key
         if key is None:
-            raise RuntimeError(f"{self._attempt.start_info.target} has no key: it is a handler of a plain service.")
+            raise StateRefused(
+                f"{self._attempt.start_info.target} has no key, and so no state: it is a handler of a plain service.",
+                "Make the service a VirtualObject, and call its handlers with a key.",
+            )
         return key
 
     def get(
@@ -81,18 +84,18 @@ class StateOperations(Operations):
         return future
 
     def set(self, name: str, value: Any, serde: Serde[Any] = DEFAULT_SERDE, entry_name: str | None = None) -> None:
-        self._refuse_shared()
+        self._check_writable()
         data = self._encode(serde, value)
         self._attempt.issue(SetState(name, data, entry_name or ""))
         self._view().set(name, data)
 
     def clear(self, name: str, entry_name: str | None = None) -> None:
-        self._refuse_shared()
+        self._check_writable()
         self._attempt.issue(ClearState(name, entry_name or ""))
         self._view().clear(name)
 
     def clear_all(self, entry_name: str | None = None) -> None:
-        self._refuse_shared()
+        self._check_writable()
         self._attempt.issue(ClearAllState(entry_name or ""))
         self._view().clear_all()
 
@@ -108,9 +111,10 @@ class StateOperations(Operations):
             self._recorded = RecordedCommands(self._attempt.start_info.journal)
         return self._recorded.at(self._attempt.issued)
 
-    def _refuse_shared(self) -> None:
+    def _check_writable(self) -> None:
+        self.key()
         if self._attempt.handler.spec.kind is HandlerKind.SHARED:
-            raise ReadOnlyStateError(
+            raise StateRefused(
                 f"{self._attempt.start_info.target} is a shared handler and cannot write state.",
                 'Declare it with kind="exclusive", or send to a handler that is.',
             )
