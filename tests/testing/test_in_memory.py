@@ -57,22 +57,18 @@ def _fresh() -> None:
     ran.clear()
 
 
-async def test_it_starts_and_stops_in_milliseconds() -> None:
-    began = time.perf_counter()
+async def test_it_runs_a_handler_and_knows_its_steps() -> None:
     async with node([shop]) as n:
         assert await n.client.service_call(buy, "42") == "charged 42"
-    assert time.perf_counter() - began < 0.5
     assert [(call.name, call.kwargs) for call in n.step_calls] == [("charge", {"card": "42"})]
 
 
 @pytest.mark.parametrize("always_replay", [False, True])
 async def test_waiting_for_a_result_skips_days(always_replay: bool) -> None:
-    began = time.perf_counter()
     async with node([shop], always_replay=always_replay) as n:
         assert await n.client.service_call(waits, 3.0) == 3.0
         assert await n.client.service_call(native) == "timed out"
         assert await n.client.service_call(slow_step) == "slept"
-    assert time.perf_counter() - began < 3
 
 
 async def test_time_stands_still_until_it_is_moved() -> None:
@@ -114,7 +110,7 @@ async def test_delayed_sends_arrive_in_the_order_of_their_time() -> None:
         assert ran == ["at once", "after 1 h", "after 2 h", "after 3 h"]
 
 
-async def test_a_year_passes_in_less_than_a_second_with_everything_in_between() -> None:
+async def test_a_year_passes_with_everything_in_between() -> None:
     ticks: list[int] = []
     daily = perdure.VirtualObject("Daily")
 
@@ -123,12 +119,10 @@ async def test_a_year_passes_in_less_than_a_second_with_everything_in_between() 
         await ctx.run_typed("tick", lambda: ticks.append(day))
         ctx.object_send(tick, ctx.key(), day + 1, send_delay=timedelta(days=1))
 
-    began = time.perf_counter()
     async with node([daily]) as n:
         await n.client.object_send(tick, "k", 0)
         await n.clock.advance(days=365)
         assert ticks == list(range(366))
-    assert time.perf_counter() - began < 5
 
 
 async def test_retries_wait_in_virtual_time() -> None:

@@ -340,7 +340,7 @@ class LocalAttempt:
             self._fail(author.error, park=author.park)  # the step broke the attempt off
             return
         text = f"{type(error).__name__}: {error}"
-        if getattr(error, "park", False):
+        if isinstance(error, PerdureError) and error.park:
             stack = "".join(traceback.format_exception(error))
             self._fail(self._step_error(step, text, stack, "RT0007"), park=True)
             return

@@ -14,6 +14,8 @@ class PerdureError(Exception):
     """`str(error)` reads `PD0101: what happened. What to do next.`"""
 
     code: ClassVar[str] = "PD0000"
+    park: ClassVar[bool] = False
+    """Raised in a handler: another attempt would fail in the same way, so the invocation pauses at once."""
 
     def __init__(self, what: str, next_step: str = "") -> None:
         self.what = what

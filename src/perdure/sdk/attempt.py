@@ -15,18 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perdure.model import limits
 from perdure.model.driver import AttemptStart, C, Capability, Driver, Turn
+from perdure.model.errors import PerdureError
 from perdure.model.ids import CANCEL_SIGNAL, FIRST_USER_SIGNAL
 from perdure.model.journal import Awaiting, Completion, Notification, Output, Run, SendSignal, Signal, Sleep
 from perdure.model.records import AttemptError
 from perdure.sdk import dropping
 from perdure.sdk.declared_errors import failure_from
 from perdure.sdk.durable_timers import DurableTimers, LoopTimers
-from perdure.sdk.errors import (
-    NothingToWaitForError,
-    TurnTooLongError,
-    cancelled_error,
-    retryable_cause,
-)
+from perdure.sdk.errors import NothingToWaitForError, TurnTooLongError, cancelled_error, retryable_cause
 from perdure.sdk.failing import describe
 from perdure.sdk.futures import DurableFuture, InvocationIdSlot, LoopTimer, Pending
 from perdure.sdk.invocation_ids import raw_invocation_id
@@ -326,7 +322,8 @@ class Attempt:
     def _fail_from(self, exception: BaseException) -> None:
         retryable = retryable_cause(exception)
         delay_ms = None if retryable is None else retryable.retry_after_ms
-        self.fail(describe(exception), retry_after_ms=delay_ms, park=getattr(exception, "park", False))
+        park = isinstance(exception, PerdureError) and exception.park
+        self.fail(describe(exception), retry_after_ms=delay_ms, park=park)
         self._exception = None
 
     def _go_inert(self) -> None:

@@ -109,9 +109,7 @@ class EncodeError(PerdureError, TypeError):
     """A result, or another value that a handler writes, cannot be serialized."""
 
     code: ClassVar[str] = "PD0413"
-
-    park = True
-    """Another attempt would fail in the same way: the invocation pauses."""
+    park: ClassVar[bool] = True
 
 
 class RegistrationError(PerdureError, ValueError):
@@ -136,8 +134,7 @@ class StateRefused(PerdureError, RuntimeError):
     """A shared handler wrote state, or a handler without a key used it."""
 
     code: ClassVar[str] = "PD0410"
-
-    park = True
+    park: ClassVar[bool] = True
 
 
 class ServiceProtocolNeeded(PerdureError, NotImplementedError):
