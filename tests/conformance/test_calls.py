@@ -164,3 +164,30 @@ def test_a_private_service_is_called_by_handlers_only(world: World) -> None:
 def test_large_payloads(world: World, size: int) -> None:
     assert len(world.ok("/Util/big", size)) == size
     assert len(world.ok("/Util/echo", "x" * size)) == size
+
+
+def test_a_request_without_a_key_counts_as_idempotent(world: World) -> None:
+    """Its result is kept as long as one with a key, its journal no longer than that; of what a handler sends, not so."""
+    world.admin.patch("/services/Right", json={"journal_retention": "2h", "idempotency_retention": "10m"})
+    columns = "idempotency_key, completion_retention, journal_retention"
+    plain = world.call("/Right/a/turn", 0).headers["x-restate-id"]
+    sent = world.ok("/Proxy/send", {"service": "Right", "handler": "turn", "key": "a", "body": 0})
+    again = world.patch(f"/invocations/{plain}/restart-as-new").json()["new_invocation_id"]
+    for each in (plain, sent, again):
+        world.until_status(each, "completed")
+    rows = {
+        each: world.sql(f"select {columns} from sys_invocation where id = '{each}'")[0] for each in (plain, sent, again)
+    }
+    assert len(rows[plain].pop("idempotency_key")) == 26
+    kept = {"completion_retention": "PT600S", "journal_retention": "PT600S"}
+    assert rows == {plain: kept, again: kept, sent: {"completion_retention": "PT7200S", "journal_retention": "PT7200S"}}
+
+
+def test_a_result_is_there_without_its_journal(world: World) -> None:
+    world.admin.patch("/services/Left", json={"journal_retention": "0"})
+    sent = world.send("/Left/a/turn", 0)
+    assert world.attach(sent).json() == ["left a"]
+    world.until_status(sent, "completed")
+    query = f"select status, journal_retention, journal_size from sys_invocation where id = '{sent}'"
+    assert world.sql(query) == [{"status": "completed", "journal_retention": "P0D", "journal_size": 0}]
+    assert world.ingress.get(f"/restate/invocation/{sent}/output").json() == ["left a"]

@@ -220,10 +220,14 @@ SETTINGS: tuple[Setting, ...] = (
         "How long running steps of an attempt that is to end may still take.",
         "RESTATE_WORKER__INVOKER__ABORT_TIMEOUT",
     ),
-    _duration("journal_retention_ms", "How long a finished invocation is kept.", "RESTATE_DEFAULT_JOURNAL_RETENTION"),
+    _duration(
+        "journal_retention_ms",
+        "How long the journal of a finished invocation is kept; also its result, unless another retention is for that.",
+        "RESTATE_DEFAULT_JOURNAL_RETENTION",
+    ),
     _duration(
         "idempotency_retention_ms",
-        "How long the result of a call with an idempotency key is kept.",
+        "How long the result of a request over HTTP, or of a call with an idempotency key, is kept.",
         "RESTATE_DEFAULT_IDEMPOTENCY_RETENTION",
     ),
     _duration(

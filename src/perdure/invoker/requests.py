@@ -19,13 +19,17 @@ def make_request(
     execute_at_ms: int,
     origin: Origin,
     caller: Caller | None,
+    implicit_key: bool = False,
     at_ms: int,
     random: Random,
     deployment: str | None = None,
     traceparent: str | None = None,
     tracestate: str | None = None,
 ) -> InvokeRequest:
-    """A request as it goes into the log: with its id, its seed and the retention that applies. Units: Unix time in ms."""
+    """A request as it goes into the log: with its id, its seed and the retention that applies. Units: Unix time in ms.
+
+    `implicit_key`: its result is kept as with an idempotency key, also without one.
+    """
     workflow_run = spec.kind is HandlerKind.RUN
     key = None if workflow_run else idempotency_key  # a run is found by its workflow key; another key has no meaning
     invocation_id = keyed_invocation_id(
@@ -37,6 +41,7 @@ def make_request(
         at_ms=at_ms,
         random=random.bytes(18),
     )
+    result_kept_ms, journal_kept_ms = spec.retention_ms(idempotent=implicit_key or key is not None)
     return InvokeRequest(
         invocation_id,
         target,
@@ -44,8 +49,8 @@ def make_request(
         headers,
         body,
         int.from_bytes(random.bytes(8), "big"),
-        spec.completion_retention_ms(idempotent=key is not None),
-        spec.journal_retention_ms,
+        result_kept_ms,
+        journal_kept_ms,
         key,
         execute_at_ms if execute_at_ms > at_ms else 0,
         origin,

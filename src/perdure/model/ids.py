@@ -26,6 +26,7 @@ FIRST_USER_SIGNAL = 17
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGIT = {character: value for value, character in enumerate(_ALPHABET)}
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _U64_CHARS, _U128_CHARS = 11, 22
 _VERSION = "1"
 
@@ -80,6 +81,12 @@ def derived_uuid(*parts: str) -> bytes:
 def ulid(at_ms: int, random10: bytes) -> bytes:
     """A ULID as 16 bytes: 48 bits of Unix time in milliseconds, 80 random bits."""
     return at_ms.to_bytes(6, "big") + random10
+
+
+def ulid_text(raw: bytes) -> str:
+    """16 bytes as a ULID is usually written: 26 digits of Crockford's base 32."""
+    number = int.from_bytes(raw, "big")
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
 def make_invocation_id(key: int, unique: bytes) -> InvocationId:

@@ -79,11 +79,14 @@ class HandlerSpec(msgspec.Struct, frozen=True, kw_only=True):
         policies = {name: getattr(defaults, name) for name in Policies.__struct_fields__} | self.chosen.chosen()
         return msgspec.structs.replace(self, **policies | {"retry": self.chosen.retry.over(defaults.retry)})
 
-    def completion_retention_ms(self, *, idempotent: bool) -> int:
-        """How long the result of one invocation is kept (docs/semantics.md, retention)."""
+    def retention_ms(self, *, idempotent: bool) -> tuple[int, int]:
+        """How long the result of one invocation is kept, and its journal (docs/semantics.md, retention)."""
+        journal_ms = self.journal_retention_ms
         if self.kind is HandlerKind.RUN:
-            return self.workflow_completion_retention_ms
-        return self.idempotency_retention_ms if idempotent else self.journal_retention_ms
+            result_ms = self.workflow_completion_retention_ms
+        else:
+            result_ms = self.idempotency_retention_ms if idempotent else journal_ms
+        return result_ms, min(journal_ms, result_ms)
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -122,7 +122,7 @@ class Control(Core):
         row = self.find(invocation_id)
         if row is None:
             raise InvocationNotFound()
-        service, spec = self.registry.resolve(row.target.service, row.target.handler)
+        service, _ = self.registry.resolve(row.target.service, row.target.handler)
         if service.kind is ServiceKind.WORKFLOW:
             raise _refused(Fared.UNSUPPORTED, invocation_id)
         pin: Pin | None = None
@@ -138,8 +138,8 @@ class Control(Core):
                 new_id,
                 int.from_bytes(self.random.bytes(8), "big"),
                 max(-1, min(from_index, 1 << 62)),
-                spec.completion_retention_ms(idempotent=False),
-                spec.journal_retention_ms,
+                row.completion_retention_ms,
+                row.journal_retention_ms,
                 self.registry.accepted_by(service.name) if pin is None else pin.deployment,
                 None if pin is None else pin.protocol_version,
             )

@@ -17,8 +17,8 @@ def in_words(ms: int) -> str:
 
 
 def in_ms(text: str) -> int:
-    """Errors: ValueError, with the reason. A number without a unit is refused: nobody should have to guess it."""
-    if text.strip().isdigit():
+    """Errors: ValueError, with the reason. A number without a unit, but for 0, is refused: nobody should have to guess it."""
+    if text.strip().isdigit() and text != "0":
         raise ValueError("a duration needs a unit, such as '10s' or 'PT10S'")
     try:
         return parse_delay_ms(text)

@@ -62,6 +62,7 @@ def new_invocation(
         delay_ms,
         head.traceparent,
         head.tracestate,
+        implicit_key=True,
     )
 
 

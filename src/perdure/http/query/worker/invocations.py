@@ -13,7 +13,7 @@ from perdure.http.local_deployment import pinned_deployment
 from perdure.http.query.messages import Need, Rows
 from perdure.http.query.worker.building import Columns, Known
 from perdure.http.query.worker.codes import code_text
-from perdure.model.ids import CANCEL_SIGNAL, format_invocation_id, partition_key
+from perdure.model.ids import CANCEL_SIGNAL, format_invocation_id, partition_key, ulid_text
 from perdure.model.journal import Awaiting, AwaitTree, Combinator, Failure, Origin
 from perdure.model.records import AttemptError
 from perdure.model.target import HandlerKind
@@ -90,6 +90,15 @@ def service_type(seen: Seen) -> str:
         if service is not None:
             return service.kind
     return _TYPES[kind]
+
+
+def _idempotency_key(seen: Seen) -> str | None:
+    """Its own; a request that came without one counts as idempotent all the same, and the ULID of its id stands for it."""
+    row = seen.row
+    from_outside = row.origin is None or row.origin.kind == "ingress"
+    if row.idempotency_key is None and from_outside and service_type(seen) != "workflow":
+        return ulid_text(row.id[8:])
+    return row.idempotency_key
 
 
 # --- what is awaited ----------------------------------------------------------------------------------------------------------
@@ -252,7 +261,7 @@ _STATUS: _Columns = {
     "target_service_ty": service_type,
     "scope": lambda seen: seen.row.scope,
     "limit_key": lambda seen: seen.row.limit_key,
-    "idempotency_key": lambda seen: seen.row.idempotency_key,
+    "idempotency_key": _idempotency_key,
     "invoked_by": lambda seen: "ingress" if seen.row.origin is None else seen.row.origin.kind,
     "invoked_by_id": _caller_id,
     "invoked_by_service_name": _caller_service,

@@ -46,7 +46,9 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def duration(value: int, kind: pa.DataType) -> str:
-    """`PT86400S`."""
+    """`PT86400S`; `P0D` for none, as in Restate."""
+    if value == 0:
+        return "P0D"
     sign = "-" if value < 0 else ""
     seconds, fraction = divmod(abs(value), _PER_SECOND[kind.unit])
     part = f".{fraction:0{_DIGITS[kind.unit]}d}".rstrip("0") if fraction else ""
