@@ -76,7 +76,7 @@ async def serve(kind: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory) / "data" if kind == "engine on disk" else None
         made = EchoEngine if kind == "echo engine" else Engine
-        engine = made(EngineSettings(data=data, journal_retention_ms=0), perdure.app([echo]))
+        engine = made(EngineSettings(data=data, idempotency_retention_ms=0), perdure.app([echo]))
         app: App = bare if kind == "uvicorn" else Ingress(engine)
         server = HttpServer(app, "127.0.0.1", 0)
         _, port = await server.start()

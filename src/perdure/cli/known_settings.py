@@ -227,7 +227,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     _duration(
         "idempotency_retention_ms",
-        "How long the result of a request over HTTP, or of a call with an idempotency key, is kept.",
+        "How long the result of a request from outside is kept, and of a call with an idempotency key.",
         "RESTATE_DEFAULT_IDEMPOTENCY_RETENTION",
     ),
     _duration(

@@ -166,7 +166,7 @@ class Engine(Inspection, Snapshots):
             headers=request.headers,
             body=request.body,
             idempotency_key=request.idempotency_key,
-            implicit_key=request.implicit_key and service.kind is not ServiceKind.WORKFLOW,
+            implicit_key=request.origin.kind == "ingress" and service.kind is not ServiceKind.WORKFLOW,
             execute_at_ms=min(now_ms + request.delay_ms, TIMER_AT_MS_MAX) if request.delay_ms > 0 else 0,
             origin=request.origin,
             caller=None,

@@ -23,8 +23,6 @@ class NewInvocation:
     traceparent: str | None = None
     tracestate: str | None = None
     origin: Origin = INGRESS
-    implicit_key: bool = False
-    """Without an idempotency key its result is kept as with one: over HTTP every request counts as idempotent."""
 
 
 @dataclass(slots=True, frozen=True)

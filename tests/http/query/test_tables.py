@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -95,6 +96,17 @@ async def test_a_finished_invocation(world: Any) -> None:
         "status": "completed",
         "completion_result": "success",
     }
+
+
+async def test_one_from_outside_shows_a_key_also_when_it_came_without(world: Any) -> None:
+    outside = [await world.call("Cart/a/order", "cup"), await world.send("Trip/t/run")]
+    await world.call("Trip/t/pay", "card")
+    rows = await world.rows("SELECT target, id, idempotency_key FROM sys_invocation WHERE idempotency_key IS NOT NULL")
+    assert [(row["target"], row["id"]) for row in rows] == [("Cart/a/order", outside[0])], (
+        "none of workflows or handlers"
+    )
+    (row,) = rows
+    assert re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", row["idempotency_key"])
 
 
 async def test_a_failed_one_and_one_that_was_called(world: Any) -> None:

@@ -62,7 +62,6 @@ def new_invocation(
         delay_ms,
         head.traceparent,
         head.tracestate,
-        implicit_key=True,
     )
 
 
