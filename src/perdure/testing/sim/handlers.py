@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -20,7 +20,8 @@ from perdure.sdk.futures import DurableFuture
 from perdure.sdk.object import VirtualObject
 from perdure.sdk.service import Registry, Service
 from perdure.sdk.workflow import Workflow
-from perdure.testing.sim.programs import CANCELLED_CHILD, REFUSED, Operation, Program, big
+from perdure.testing.sim.programs import CANCELLED, CANCELLED_CHILD, REFUSED, WIDTH, Kind, Operation, Program, big
+from perdure.testing.sim.waiting import Waiting, compensate, until_cancelled
 from perdure.testing.sim.world import World
 
 INCOMPATIBLE = 3
@@ -85,21 +86,44 @@ class Services:
                 ctx.resolve_awakeable(what["to"], what["value"])
 
         @self.plain.handler()
-        async def hang(ctx: Context) -> None:
-            try:
-                await ctx.awakeable()[1]
-            except TerminalError:
-                await step(self.world, ctx, "compensate", "", 1, None)
-                raise TerminalError("it was cancelled", CANCELLED_CHILD) from None
+        async def say(ctx: Context, what: dict[str, Any]) -> None:
+            """Many words, one after the other."""
+            await ctx.sleep(what["ms"] / 1000)
+            for kind, name, value in what["words"]:
+                match kind:
+                    case "signal":
+                        ctx.resolve_signal(what["to"], name, value)
+                    case "reject":
+                        ctx.reject_awakeable(name, "as the program says", value)
+                    case _:
+                        ctx.resolve_awakeable(name, value)
 
         @self.plain.handler()
-        async def hang_below(ctx: Context) -> None:
+        async def echo(ctx: Context, value: int) -> int:
+            await ctx.sleep(0.05)
+            return value
+
+        @self.plain.handler()
+        async def hang(ctx: Context, how: int) -> None:
             try:
-                await ctx.service_call(hang)
+                await until_cancelled(ctx, how)
+            except TerminalError as error:
+                if error.status_code != CANCELLED:
+                    raise
+                await compensate(
+                    ctx,
+                    lambda: step(self.world, ctx, "compensate", "", 1, None),
+                    lambda: ctx.service_call(echo, how),
+                )
+
+        @self.plain.handler()
+        async def hang_below(ctx: Context, how: int) -> None:
+            try:
+                await ctx.service_call(hang, how)
             except TerminalError:
                 raise TerminalError("it was cancelled", CANCELLED_CHILD) from None
 
-        self.answer, self.hang, self.hang_below = answer, hang, hang_below
+        self.answer, self.say, self.hang, self.hang_below = answer, say, hang, hang_below
 
     def _add_cell(self) -> None:
         """A register that is added to: read, then a step, then written, so that two at once would lose one."""
@@ -202,14 +226,14 @@ def step(
     return ctx.run_typed(name, plain if thread else body)
 
 
-class Interpreter:
+class Interpreter(Waiting):
     """Runs a program's operations, in order, each through the context it is given."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._world = services.world
         self._methods: dict[str, Callable[[Any, Operation, str, int], Awaitable[Any]]] = {
-            name[1:]: getattr(self, name) for name in dir(self) if name[0] == "_" and name[1] != "_"
+            kind: getattr(self, f"_{kind}") for kind in get_args(Kind)
         }
 
     async def run(self, ctx: Any, data: dict[str, Any], *, version: int) -> Any:
@@ -225,6 +249,8 @@ class Interpreter:
         results: list[Any] = []
         for index, operation in enumerate(operations, 1):
             results.append(await self._methods[operation.kind](ctx, operation, branch, index * 10))
+            now_s = asyncio.get_running_loop().time()
+            self._world.same(ctx.request().id, f"time {branch}{index}", f"{now_s:.3f}")
         return results
 
     def _run_step(self, ctx: Any, name: str, branch: str, index: int, value: Any, **how: Any) -> Any:
@@ -237,6 +263,11 @@ class Interpreter:
 
     async def _big(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
         return await self._run_step(ctx, f"{branch}{index}", branch, index, big(op), ms=op.ms)
+
+    async def _wide(self, ctx: Any, op: Operation, branch: str, index: int) -> int:
+        places = [(f"{branch}{index} {number}", f"{branch}{index}.{number}") for number in range(WIDTH)]
+        found = await asyncio.gather(*(self._run_step(ctx, name, place, 1, big(op)) for name, place in places))
+        return found.count(big(op))
 
     async def _thread(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
         return await self._run_step(ctx, f"{branch}{index}", branch, index, op.value, thread=True)
@@ -328,10 +359,11 @@ class Interpreter:
         return total
 
     async def _cancel(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
-        call = ctx.service_call(self._services.hang_below if op.value % 2 else self._services.hang)
+        call = ctx.service_call(self._services.hang_below if op.value % 3 == 0 else self._services.hang, op.value)
         if op.ms:
             await ctx.sleep(op.ms / 1000)
-        await call.cancel_invocation()
+        for _ in range(1 + op.value % 2):
+            await call.cancel_invocation()
         try:
             return await call
         except TerminalError as error:
@@ -430,6 +462,9 @@ class Interpreter:
 
     async def _clear(self, ctx: Any, op: Operation, branch: str, index: int) -> None:
         ctx.clear(op.key)
+
+    async def _wipe(self, ctx: Any, op: Operation, branch: str, index: int) -> None:
+        ctx.clear_all()
 
 
 def _expected_failure(error: TerminalError, code: int) -> list[Any]:

@@ -15,31 +15,39 @@ from typing import Any, Final, Literal
 import msgspec
 
 ANY: Final = "<any>"
+CANCELLED: Final = 409
+"""What an invocation is told that is cancelled."""
 REFUSED: Final = 418
 CANCELLED_CHILD: Final = 410
-"""Codes of the failures that programs expect; that of an invocation which is cancelled itself (409) is none of them."""
+"""Codes of the failures that programs expect."""
+WIDTH = 6
+"""Steps side by side, of which each has a big result: more than fits into one batch of a small segment."""
 _RESULT_BYTES_MAX = 5_000
 
 Kind = Literal[
     "step", "big", "thread", "failing", "sleep", "nap", "call", "send", "attach", "twice", "gather", "group", "timeout",
     "in_time", "awakeable", "outside", "signal", "cancel", "uuid", "set", "get", "keys", "clear", "cell", "flow", "refused",
-    "swap", "withdraw", "abort",
+    "swap", "withdraw", "abort", "naps", "sleeps", "limits", "first", "choose", "heard", "answered", "doomed", "left", "stream",
+    "queue", "wide", "wipe",
 ]  # fmt: skip
 
 _PLAIN: tuple[Kind, ...] = (
     "step", "big", "thread", "failing", "sleep", "nap", "call", "call", "send", "send", "attach", "twice", "gather", "group",
     "timeout", "in_time", "awakeable", "outside", "signal", "cancel", "uuid", "cell", "cell", "flow", "refused",
-    "withdraw", "abort",
+    "withdraw", "abort", "naps", "sleeps", "limits", "first", "choose", "heard", "answered", "doomed", "left", "stream",
+    "queue", "wide",
 )  # fmt: skip
-_KEYED: tuple[Kind, ...] = ("set", "set", "get", "get", "keys", "clear", "big", "sleep", "call")
+_KEYED: tuple[Kind, ...] = ("set", "set", "set", "get", "get", "keys", "clear", "wipe", "big", "sleep", "call")
 
 
 class Operation(msgspec.Struct, omit_defaults=True):
-    """`ms`: how long it takes or waits; `times`: how often it fails first; `branches`: what runs side by side."""
+    """`ms`: how long it takes or waits; `delays`: the same, of several; `times`: how often it fails first; `branches`: what
+    runs side by side."""
 
     kind: Kind
     value: int = 0
     ms: int = 0
+    delays: list[int] = []
     times: int = 0
     key: str = ""
     program: Program | None = None
@@ -95,7 +103,13 @@ class Author:
                 operation.times = random.randint(1, 3)
             case "sleep" | "nap":
                 operation.ms = self._ms(20_000)
-            case "call" | "send" | "attach" | "twice" | "in_time":
+            case "naps" | "sleeps":
+                operation.delays = [random.randint(0, 60) * 50 for _ in range(random.choice((3, 12)))]
+            case "limits":
+                operation.delays = random.sample(range(1, 3_000), 2)
+            case "first" | "choose":
+                operation.delays = [random.randint(0, 3_000) for _ in range(6)]
+            case "call" | "send" | "attach" | "twice" | "in_time" | "left" | "stream":
                 if depth == 0:
                     return Operation("step", value=operation.value, ms=operation.ms)
                 operation.program = self._program(depth - 1)
@@ -157,11 +171,32 @@ def _expected(operation: Operation, state: dict[str, int]) -> Any:
             return "timeout"
         case "withdraw":
             return [operation.value] * 2
+        case "naps" | "sleeps":
+            return sorted(range(len(operation.delays)), key=operation.delays.__getitem__)
+        case "limits":
+            return "outer" if operation.delays[0] < operation.delays[1] else "inner"
+        case "first":
+            return [[0], list(range(1, len(operation.delays) + 1))]
+        case "choose":
+            return ["soon", 1, 2, [0, 1]]
+        case "heard":
+            return [operation.value + more for more in (1, 0, 2, 3)]
+        case "answered":
+            return [operation.value + 1, operation.value, REFUSED]
+        case "stream":
+            return [0, 1]
+        case "queue":
+            return [0, 1, 2]
+        case "wide":
+            return WIDTH
+        case "wipe":
+            state.clear()
+            return None
         case "abort":
             return [0, 1, 2, 3]
         case "cancel":
             return ["failed", CANCELLED_CHILD]
-        case "refused":
+        case "refused" | "doomed":
             return ["failed", REFUSED]
         case "flow" | "swap":
             return [operation.value, operation.value + 1]
