@@ -40,10 +40,10 @@ class Performer:
             a.DeploymentChanged: lambda action: engine.registry.changed(action.id, action.deployment),
         }
 
-    def replay(self, record: Record) -> None:
+    def replay(self, lsn: int, record: Record) -> None:
         """Apply a record of the past: its actions were performed then, or are derived again from the tables."""
         apply(record, self._tables[record.partition], self._partitions)
-        self.applied_lsn += 1
+        self.applied_lsn = lsn
 
     def batch(self, first_lsn: int, records: list[Record]) -> None:
         """Apply a durable batch, perform its actions, run the turns that became due."""

@@ -36,9 +36,9 @@ class Recovered:
 async def replay(engine: Core, recovered: Recovered) -> None:
     """Apply the records behind the last checkpoint. Errors: those of the log and the store."""
     done = 0
-    for _, records in engine.log.read(engine.store.applied_lsn + 1):
-        for record in records:
-            engine.performer.replay(record)
+    for first_lsn, records in engine.log.read(engine.store.applied_lsn + 1):
+        for lsn, record in enumerate(records, first_lsn):
+            engine.performer.replay(lsn, record)
         done += len(records)
         recovered.records += len(records)
         if done >= _SLICE_RECORDS:

@@ -55,8 +55,11 @@ class Waiting:
         sleeps = [ctx.sleep(timedelta(milliseconds=ms)) for ms in op.delays]
         return [sleeps.index(done) async for done in as_completed(*sleeps)]
 
-    async def _limits(self, ctx: Any, op: Operation, branch: str, index: int) -> str:
-        """A limit within a limit: the one that is due first ends the wait, and what was waited for may come later."""
+    async def _limits(self, ctx: Any, op: Operation, branch: str, index: int) -> bool:
+        """A limit within a limit: the one that is due first ends the wait, and what was waited for may come later.
+
+        When both are due at once, because nothing ran meanwhile, it is the outer one that is heard, as in asyncio.
+        """
         outer_ms, inner_ms = op.delays
         found = "none"
         try:
@@ -69,7 +72,7 @@ class Waiting:
         except TimeoutError:
             found = "outer"
         await asyncio.sleep(max(op.delays) / 1000 + 0.2)
-        return found
+        return found == "outer" or (found == "inner" and inner_ms < outer_ms)
 
     async def _in_vain(self, ctx: Any, how: int, ms: int) -> None:
         match how % 5:
@@ -97,9 +100,14 @@ class Waiting:
         return [[sleeps.index(each) for each in done], sorted(given_up)]
 
     async def _choose(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
-        soon, late = (lambda more: ctx.sleep(timedelta(milliseconds=op.ms + more))), op.delays[0] + 1_000
-        chosen, _ = await select(late=soon(late), soon=soon(0))
-        done, left = await wait_completed(soon(late), soon(0), ctx.awakeable()[1])
+        soon_ms, late_ms = op.ms, op.ms + op.delays[0] + 1_000
+
+        def wait(ms: int) -> Awaitable[None]:
+            waiting: Awaitable[None] = ctx.sleep(timedelta(milliseconds=ms))
+            return waiting
+
+        chosen, _ = await select(late=wait(late_ms), soon=wait(soon_ms))
+        done, left = await wait_completed(wait(late_ms), wait(soon_ms), ctx.awakeable()[1])
         steps = await gather(
             *(self._run_step(ctx, f"{branch}{index} {n}", f"{branch}{index}.{n}", 1, n) for n in (0, 1))
         )
