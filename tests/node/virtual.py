@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from perdure.testing.sim.virtual_time import BEGAN_MS, NothingHappens
+from perdure.testing.sim.virtual_time import BEGAN_MS, Stuck
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         ready: list[Any] = super().select(0)
         if not ready:
             if timeout is None or self.now_s > self.gives_up_s:
-                raise NothingHappens(f"{self.now_s:.0f} s")
+                raise Stuck(f"{self.now_s:.0f} s")
             self.now_s += max(0.0, timeout)
         return ready
 
