@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -294,3 +295,30 @@ async def test_asgi_is_mounted_in_the_host_s_application() -> None:
 
 async def test_asgi_before_the_start_answers_503() -> None:
     assert (await request(perdure.Node(APP).asgi, "GET", "/restate/health")).status == 503
+
+
+def fails() -> None:
+    raise ValueError("as always")
+
+
+async def fails_later() -> None:
+    fails()
+
+
+@pytest.mark.parametrize("step", [None, fails, fails_later])
+async def test_the_stack_of_a_failure_begins_in_the_authors_own_code(
+    step: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = perdure.Service("Failing")
+
+    @failing.handler(invocation_retry_policy=perdure.InvocationRetryPolicy(max_attempts=1, on_max_attempts="kill"))
+    async def fail(ctx: perdure.Context) -> None:
+        fails() if step is None else await ctx.run_typed("step", step)
+
+    caplog.set_level("INFO", "perdure.invoker")
+    async with perdure.Node([failing], data=tmp_path) as node:
+        with pytest.raises(perdure.TerminalError):
+            await node.client.service_call(fail)
+    (said,) = [record.message for record in caplog.records if "Traceback" in record.message]
+    head, frame, *_ = said.splitlines()
+    assert (head, frame.split(",")[0].strip()) == ("Traceback (most recent call last):", f'File "{__file__}"')

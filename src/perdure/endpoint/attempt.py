@@ -22,6 +22,7 @@ from perdure.endpoint.recorded import Recorded
 from perdure.endpoint.steps import Ended, Steps
 from perdure.env.executor import Executor
 from perdure.model.driver import App, AttemptStart, AuthorAttempt, Turn
+from perdure.model.errors import stack_of
 from perdure.model.journal import Failure
 from perdure.model.records import AttemptError
 
@@ -157,7 +158,7 @@ class EndpointAttempt:
         self._machine.propose_retry(
             ended.handle,
             Failure(500, text),
-            "".join(traceback.format_exception(error)),
+            stack_of(error),
             took_ms=ended.took_ms,
             retry=ended.step.retry,
             retry_after_ms=getattr(error, "retry_after_ms", None),

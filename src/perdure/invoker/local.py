@@ -11,7 +11,6 @@ The embedded engine's `Driver`. What always holds:
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -24,7 +23,7 @@ from perdure.invoker.source_places import place_of_caller, recorded_words
 from perdure.invoker.steps import Steps
 from perdure.model import journal as j
 from perdure.model.driver import App, AttemptStart, AuthorAttempt, Capability, Step, Turn
-from perdure.model.errors import PerdureError
+from perdure.model.errors import PerdureError, stack_of
 from perdure.model.limits import BODY_BYTES_MAX, IDLE_ATTEMPT_BYTES, JOURNAL_ENTRIES_MAX
 from perdure.model.records import AttemptError
 
@@ -341,8 +340,7 @@ class LocalAttempt:
             return
         text = f"{type(error).__name__}: {error}"
         if isinstance(error, PerdureError) and error.park:
-            stack = "".join(traceback.format_exception(error))
-            self._fail(self._step_error(step, text, stack, "RT0007"), park=True)
+            self._fail(self._step_error(step, text, stack_of(error), "RT0007"), park=True)
             return
         retry_after_ms: int | None = getattr(error, "retry_after_ms", None)
         asked = retry_after_ms is not None
@@ -352,10 +350,10 @@ class LocalAttempt:
                 self._step_done(step, j.Failure(500, text))
                 return
             retry_after_ms = delay_ms if retry_after_ms is None else retry_after_ms
-        stack = "".join(traceback.format_exception(error))
         uncounted = asked or (step.retry is not None and step.retry.bounded)
         self._failed_steps.append(step.completion_id)
-        self._fail(self._step_error(step, text, stack, "RT0007"), retry_after_ms=retry_after_ms, uncounted=uncounted)
+        failed = self._step_error(step, text, stack_of(error), "RT0007")
+        self._fail(failed, retry_after_ms=retry_after_ms, uncounted=uncounted)
 
     def _step_delay_ms(self, step: Step) -> int | None:
         """How long the step's own policy waits; None: it gives up."""

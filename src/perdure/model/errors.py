@@ -7,6 +7,10 @@ tools for tests. Errors that Restate also has keep its code (RT0016 journal mism
 
 from __future__ import annotations
 
+import concurrent.futures.thread
+import os
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -25,3 +29,15 @@ class PerdureError(Exception):
     def __str__(self) -> str:
         text = f"{self.code}: {self.what}"
         return f"{text} {self.next_step}" if self.next_step else text
+
+
+def stack_of(error: BaseException) -> str:
+    """The traceback for people: from the first frame of their own code on, or whole when there is none."""
+    first = error.__traceback__
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(_WAYS_IN):
+        first = first.tb_next
+    return "".join(traceback.format_exception(type(error), error, first or error.__traceback__))
+
+
+_WAYS_IN = (f"{Path(__file__).parent.parent}{os.sep}", concurrent.futures.thread.__file__)
+"""Where the frames come from that lead to a handler or a step."""

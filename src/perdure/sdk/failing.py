@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
-
+from perdure.model.errors import stack_of
 from perdure.model.records import AttemptError
 from perdure.sdk.errors import DecodeError, retryable_cause
 
@@ -15,6 +14,6 @@ def describe(error: BaseException) -> AttemptError:
     return AttemptError(
         code=500 if retryable is None else retryable.status_code,
         message=f"{type(error).__name__}: {error}",
-        stacktrace="".join(traceback.format_exception(error)),
+        stacktrace=stack_of(error),
         command_name=entry,
     )
