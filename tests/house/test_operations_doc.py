@@ -33,15 +33,32 @@ def test_the_commands_run_one_after_the_other(tmp_path: Path) -> None:
         done = place(server, "9", 1)
         until(server, done, "completed")
         variables = {"ID": large, "DONE": done, "PERDURE_ADMIN_URL": f"http://127.0.0.1:{server.admin_port}"}
-        blocks = [code for language, _, code in BLOCKS if language == "sh"]
+        blocks = [code for language, when, code in BLOCKS if language == "sh" and not when]
         for block in blocks:
             if "pause --service" in block:
                 place(server, "10", 500)
                 until(server, place(server, "11", 500), "running")
             run(block, variables, tmp_path)
         assert len(blocks) == 9
+        kept = place(server, "12", 1)
+        until(server, kept, "completed")
+        server.stop()
+        back_up_and_restore(kept, tmp_path)
     finally:
-        server.kill()
+        if server.running:
+            server.kill()
+
+
+def back_up_and_restore(kept: str, directory: Path) -> None:
+    (block,) = [code for _, when, code in BLOCKS if when == " stopped"]
+    run(block, {"DATA": "data", "BACKUP": "backup"}, directory)
+    restored = ServerProcess(["shop:app"], directory / "backup", directory=directory)
+    restored.start()
+    try:
+        restored.wait_ready()
+        until(restored, kept, "completed")
+    finally:
+        restored.kill()
 
 
 def run(block: str, variables: dict[str, str], directory: Path) -> None:

@@ -141,6 +141,8 @@ class Server:
             key = "" if service.kind is ServiceKind.SERVICE else "/{key}"
             for handler in service.handlers:
                 click.echo(f"  POST {ingress}/{service.name}{key}/{handler}")
+        if not engine.registry.services() and not self._settings.register:
+            click.echo("no handlers yet: name an app (MODULE:APP), or `perdure deployments register URL`")
         click.echo(f"ready: ingress {ingress}, admin {admin}{postgres}")
         sys.stdout.flush()
 
