@@ -135,3 +135,14 @@ async def test_the_inbox_of_a_key_is_bounded() -> None:
         await engine.kill(held)
         await until(lambda: len(entries_of(engine)) == 3)
         await send(engine, "Ledger/k/append", 3)
+
+
+@in_virtual_time
+async def test_a_repeated_request_joins_the_one_that_stands_in_a_full_inbox() -> None:
+    async with running([ledger], inbox_length_max=1) as engine:
+        held = await send(engine, "Ledger/k/holds")
+        standing = await send(engine, "Ledger/k/append", 1, idempotency_key="once")
+        assert await send(engine, "Ledger/k/append", 1, idempotency_key="once") == standing
+        with pytest.raises(Overloaded):
+            await send(engine, "Ledger/k/append", 1, idempotency_key="twice")
+        await engine.kill(held)

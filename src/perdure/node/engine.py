@@ -182,8 +182,11 @@ class Engine(Inspection, Snapshots):
     def _check_inbox(self, spec: HandlerSpec, target: Target, invocation_id: bytes) -> None:
         if spec.kind is not HandlerKind.EXCLUSIVE:
             return
-        queue = self.store.tables[self.home_of(invocation_id)].key_queue(target.service, target.key or "")
-        if queue is not None and queue.tail - queue.head >= self.settings.inbox_length_max:
+        tables = self.store.tables[self.home_of(invocation_id)]
+        queue = tables.key_queue(target.service, target.key or "")
+        if queue is None or queue.tail - queue.head < self.settings.inbox_length_max:
+            return
+        if tables.find(invocation_id) is None:  # a request that is repeated joins the one that stands there
             raise Overloaded(
                 f"{self.settings.inbox_length_max} invocations wait for {target.service}/{target.key} already.",
                 "Try again later, or spread the work over more keys.",

@@ -7,6 +7,7 @@ at everything that is handed to it, at checkpoints and at the end of a test.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import assert_never
 
 from perdure.model import journal as j
@@ -15,7 +16,7 @@ from perdure.model.errors import PerdureError
 from perdure.model.limits import EVENTS_BYTES_MAX, EVENTS_MAX
 from perdure.model.target import HandlerKind
 from perdure.partition.sizes import event_bytes, kept_bytes, payload_bytes
-from perdure.store.rows import Invocation, Status, Timer, TimerKind
+from perdure.store.rows import EventKind, Invocation, Status, Timer, TimerKind
 from perdure.store.tables import Tables
 
 _PARTITION = "partition"
@@ -123,12 +124,17 @@ def _check_journal(tables: Tables, row: Invocation) -> None:
 def _check_events(tables: Tables, row: Invocation) -> None:
     if row.events is None:
         return
+    _hold(row.journal_length > 0, row.seq, "events without the journal that they stand in")
     events = tables.events(row)
     _hold(0 < len(events) <= EVENTS_MAX and row.events.bytes <= EVENTS_BYTES_MAX, row.seq, "more events than are kept")
     _hold(sum(map(event_bytes, events)) == row.events.bytes, row.seq, "events of another size")
     _hold(events[-1].after < row.journal_length, row.seq, "an event behind the end of its journal")
     places = [(event.after, event.at_ms) for event in events]
     _hold(places == sorted(places), row.seq, "events out of order")
+    failed = EventKind.ATTEMPT_FAILED
+    for one, next_one in pairwise(events):
+        again = one.kind is next_one.kind is failed and one.error == next_one.error
+        _hold(not again, row.seq, "the same failure twice in a row")
 
 
 def _check_status(row: Invocation) -> None:
@@ -140,7 +146,11 @@ def _check_status(row: Invocation) -> None:
     _hold(not row.started_at_ms or row.started_at_ms >= row.execute_at_ms, seq, "a start before its time")
     if status is Status.COMPLETED:
         _hold(row.timers is None and row.callers is None, seq, "timers or callers after its end")
-        _hold(row.expires_at_ms >= row.completed_at_ms > 0, seq, "no time at which it is forgotten")
+        kept_ms = row.completion_retention_ms
+        if row.journal_length:
+            kept_ms = min(kept_ms, row.journal_retention_ms)
+        due = row.expires_at_ms == row.completed_at_ms + kept_ms and row.completed_at_ms > 0
+        _hold(due, seq, "another time at which it is forgotten than its retention says")
 
 
 def _check_key(tables: Tables, row: Invocation) -> None:
@@ -152,6 +162,8 @@ def _check_key(tables: Tables, row: Invocation) -> None:
     _hold(holds == (row.status in _STARTED), row.seq, f"a lock on {service}/{key} that does not fit its status")
     if queue is not None:
         _hold(queue.holder is not None, row.seq, f"a queue on {service}/{key} that nobody holds up")
+        passed = queue.head == 0 or tables.inbox(service, key, queue.head - 1) is None
+        _hold(passed, row.seq, f"a place on {service}/{key} behind it that was not cleared")
         for position in queue.changes or ():
             due = queue.head <= position < queue.tail and tables.inbox(service, key, position) is None
             _hold(due, row.seq, f"a change of state on {service}/{key} in a place that is not its own")

@@ -20,7 +20,8 @@ from perdure.model.journal import Failure, Result
 from perdure.model.target import Target
 from perdure.node.engine import Engine
 from perdure.node.errors import ControlRefused, DiskFull, InvocationNotFound, Overloaded
-from perdure.node.requests import NewInvocation
+from perdure.node.requests import Accepted, NewInvocation, Outcome
+from perdure.store.rows import Status
 from perdure.testing.sim.programs import Author, Program, expected, matches, tokens
 from perdure.testing.sim.world import World
 
@@ -29,7 +30,7 @@ from perdure.testing.sim.world import World
 class Request:
     """One thing that a client does. `tried`: a process took it down, and nobody knows what came of it."""
 
-    kind: Literal["call", "send", "add", "read"]
+    kind: Literal["call", "send", "attach", "add", "read"]
     name: str
     program: Program | None = None
     key: str = ""
@@ -41,8 +42,12 @@ class Request:
 
 
 class Client:
-    def __init__(self, number: int, world: World, random: Random, author: Author, *, forgets: bool) -> None:
+    def __init__(
+        self, number: int, world: World, random: Random, author: Author, others: list[Client], *, forgets: bool
+    ) -> None:
+        """`others`: all clients of its seed."""
         self._world = world
+        self._others = others
         self._random = random
         self._forgets = forgets
         self.accepted: dict[bytes, Request] = {}
@@ -55,8 +60,10 @@ class Client:
 
     def _request(self, name: str, author: Author) -> Request:
         random = self._random
-        kind = random.choice(("call", "call", "send", "send", "add", "add", "read"))
+        kind = random.choice(("call", "call", "send", "send", "attach", "add", "add", "read"))
         idempotent = random.random() < 0.5
+        if kind == "attach":
+            return Request("attach", name)
         if kind in ("add", "read"):
             cell = author.cell()
             return Request(kind, name, None, cell.key, cell.value, cell.ms, idempotent)  # type: ignore[arg-type]
@@ -69,7 +76,7 @@ class Client:
             await asyncio.sleep(self._random.choice((0.0, 0.01, 1.0, 3.0)) * self._random.random())
             await engine.ready()
             request = self.requests[0]
-            if request.tried and not request.idempotent:
+            if request.tried and not request.idempotent and request.kind != "attach":
                 self._world.trace.note(f"client leaves {request.name}: nobody knows what came of it")
                 self.requests.pop(0)
                 continue
@@ -89,14 +96,51 @@ class Client:
             case "call":
                 assert request.program is not None
                 outcome = await engine.call(_invocation(request.program, key))
+                await self._check(engine, request, outcome)
                 self._judge(outcome.invocation_id, request.program, outcome.result)
             case "send":
                 assert request.program is not None
+                self._world.defer(request.program.token, engine.now_ms() + request.delay_ms)
                 accepted = await engine.send(_invocation(request.program, key, request.delay_ms))
                 self.accepted[accepted.invocation_id] = request
+                await self._check(engine, request, accepted)
+            case "attach":
+                await self._attach(engine)
             case "add" | "read":
                 await self._use_cell(engine, request, key)
         note(f"client has {request.name}")
+
+    async def _check(self, engine: Engine, request: Request, answer: Accepted | Outcome) -> None:
+        """What is said to have happened is there, before who was told does anything else."""
+        await engine.ready()
+        row = engine.find(answer.invocation_id)
+        if row is None:
+            if not self._forgets and answer.invocation_id not in self.disturbed:
+                self._world.broken("acknowledged", f"{request.name} is answered, and unknown")
+        elif isinstance(answer, Outcome) and (row.status is not Status.COMPLETED or row.result != answer.result):
+            self._world.broken("acknowledged", f"{request.name} is answered, and {row.status.name}")
+
+    async def _attach(self, engine: Engine) -> None:
+        """Three wait for what somebody sent; one of them leaves early."""
+        sent = [(each, other) for other in self._others for each in other.accepted]
+        if not sent:
+            return
+        invocation_id, sender = self._random.choice(sent)
+        program = sender.accepted[invocation_id].program
+        assert program is not None
+        waiting = [asyncio.ensure_future(engine.attach(invocation_id)) for _ in range(3)]
+        try:
+            await asyncio.wait(waiting, timeout=self._random.random())
+            waiting.pop(0).cancel()
+            for outcome in await asyncio.gather(*waiting):
+                sender._judge(invocation_id, program, outcome.result)
+        except InvocationNotFound:
+            if not self._forgets and invocation_id not in sender.disturbed:
+                self._world.broken("acknowledged", f"{program.token} was accepted, and is unknown now")
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _use_cell(self, engine: Engine, request: Request, key: str | None) -> None:
         history = self._world.history

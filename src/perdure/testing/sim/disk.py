@@ -16,6 +16,7 @@ from random import Random
 from typing import NamedTuple
 
 SECTOR_BYTES = 512
+LATE_MAX = 5
 
 
 class Killed(BaseException):
@@ -83,6 +84,10 @@ class Disk:
         """Beginning of `KIND PATH`; empty: all operations count."""
         self.errors = 0
         """Faults that were handed out."""
+        self.at_rest = False
+        """The engine says that it has come to its end."""
+        self.late: list[str] = []
+        """What was done all the same; the first few."""
         self._random = random
         self._note = note
         self._durable_names: dict[str, Inode] = {}
@@ -183,6 +188,8 @@ class Disk:
         if self.dead:
             raise Killed
         what = f"{kind} {path}"
+        if self.at_rest and len(self.late) < LATE_MAX:
+            self.late.append(what)
         if kind != "read":
             self._note(what)
         if not what.startswith(self.kill_kind):
@@ -201,6 +208,9 @@ class Disk:
         _apply(self.names, change)
         self._name_changes.append(change)
 
+    def names_in(self, beginning: str) -> list[str]:
+        return sorted(name for name in self.names if name.startswith(beginning))
+
     # --- what happens to it -------------------------------------------------------------------------------------------------
 
     def kill(self) -> None:
@@ -213,6 +223,8 @@ class Disk:
         self.dead = False
         self.locks.clear()
         self.operations = self.errors = 0
+        self.at_rest = False
+        self.late = []
         self.kill_at, self.kill_kind = None, ""
         self.faults = NO_FAULTS
 

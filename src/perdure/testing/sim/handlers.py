@@ -20,7 +20,17 @@ from perdure.sdk.futures import DurableFuture
 from perdure.sdk.object import VirtualObject
 from perdure.sdk.service import Registry, Service
 from perdure.sdk.workflow import Workflow
-from perdure.testing.sim.programs import CANCELLED, CANCELLED_CHILD, REFUSED, WIDTH, Kind, Operation, Program, big
+from perdure.testing.sim.programs import (
+    CANCELLED,
+    CANCELLED_CHILD,
+    NOT_FOUND,
+    REFUSED,
+    WIDTH,
+    Kind,
+    Operation,
+    Program,
+    big,
+)
 from perdure.testing.sim.waiting import Waiting, compensate, until_cancelled
 from perdure.testing.sim.world import World
 
@@ -319,6 +329,7 @@ class Interpreter(Waiting):
 
     def _launch(self, ctx: Any, program: Program, ms: int) -> Any:
         data, delay = msgspec.to_builtins(program), timedelta(milliseconds=ms) if ms else None
+        self._world.defer(program.token, round(asyncio.get_running_loop().time() * 1000) + ms)
         if program.key:
             return ctx.object_send(self._services.run_on_key, program.key, data, delay)
         return ctx.service_send(self._services.run, data, delay)
@@ -373,15 +384,22 @@ class Interpreter(Waiting):
         """Two are sent and cancelled before they could start: one waits for its key, one for its time. Others follow."""
         lane, tokens = self._services, [f"{op.key} inbox", f"{op.key} later"]
         held = ctx.object_call(lane.hold, op.key)
-        for token, delay in zip(tokens, (None, timedelta(seconds=30)), strict=True):
-            await ctx.object_send(lane.late, op.key, token, delay).cancel_invocation()
+        sent = [
+            ctx.object_send(lane.late, op.key, token, delay)
+            for token, delay in zip(tokens, (None, timedelta(seconds=30)), strict=True)
+        ]
+        for each in sent:
+            await each.cancel_invocation()
         for number in range(3):
             ctx.object_send(lane.note, op.key, number)
         behind = ctx.object_call(lane.behind, op.key, op.value)
         name, world = f"{branch}{index}", self._world
         await self._run_step(ctx, name, branch, index, None, act=lambda: world.withdraw(tokens))
         ctx.resolve_signal(await held.invocation_id(), "go", op.value)
-        return [await held, await behind]
+        try:
+            await ctx.attach_invocation(await sent[1].invocation_id())
+        except TerminalError as error:
+            return [await held, await behind, _expected_failure(error, NOT_FOUND)]
 
     async def _flow(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
         run, again = (ctx.workflow_call(self._services.main, op.key, op.value) for _ in range(2))

@@ -41,6 +41,9 @@ _QUIET_S = 150.0
 """Longer than anything waits: when nothing has happened for this time, nothing will."""
 _FORGOTTEN_WITHIN_S = 30.0
 """Of the end of its retention: longer than a checkpoint and a turn of the cleaner take."""
+_WRITTEN_WITHIN_S = 5.0
+_SEGMENTS_MAX = 2
+"""That is written to, and one that was sealed when the last checkpoint began."""
 _UNWINDING_ROUNDS = 20
 
 
@@ -62,6 +65,12 @@ class SimEngine(Engine):
     def after_batch(self, records: list[Record]) -> None:
         self.simulation.records.applied(self, records)
         super().after_batch(records)
+        if len(self.pool) > self.settings.concurrent_attempts_max:
+            self.simulation.world.broken("bounds", f"{len(self.pool)} attempts at once")
+        if self.store.active_bytes > 2 * self.settings.layer_bytes_max and not self.pool.throttled:
+            self.simulation.world.broken(
+                "bounds", f"{self.store.active_bytes} bytes wait to be written, and all goes on"
+            )
 
 
 class Process:
@@ -95,6 +104,8 @@ class Process:
         disk.on_kill = end
         world.on_violation = loop.stop
         world.process = self._number
+        world.kill = disk.kill
+        world.ended = False
         world.process_began_s = simulation.now_s
         mount = Mount(disk)
         vfs = SimVFS(f"sim{self._number}", mount, simulation.scratch)
@@ -134,6 +145,7 @@ class Process:
             sqlite_vfs=vfs.name,
         )
         engine.simulation = simulation
+        simulation.world.now_ms = engine.now_ms
         if simulation.errands:  # who reads the store changes when its checkpoints end: without errands nobody does
             simulation.world.may_run = engine.runs
         return engine
@@ -153,6 +165,8 @@ class Process:
             self._refused(error)
             return
         simulation.trace.note(f"started, {engine.recovered}")
+        if simulation.stopped_in_order and engine.recovered is not None and engine.recovered.records:
+            simulation.world.broken("start", f"{engine.recovered} after a stop that leaves nothing to apply")
         with simulation.disk.unwatched():
             simulation.records.check_start(engine)
         background: list[Outside | Operator] = [simulation.outside]
@@ -175,11 +189,16 @@ class Process:
         else:
             self._failed(await engine.failed())
             await engine.stop()
+        simulation.disk.at_rest = simulation.world.ended = True
+        if simulation.disk.locks:
+            simulation.world.broken("end", "the engine has ended, and its data directory is locked")
         await self._everybody_hears(dict(zip([*callers, *background], [*tasks, *helpers], strict=True)))
 
     async def _everybody_hears(self, tasks: dict[Someone, asyncio.Task[None]]) -> None:
         """Who waits for an engine that has come to its end is told so."""
         _, waiting = await asyncio.wait(tasks.values(), timeout=_TOLD_WITHIN_S)
+        if self._simulation.disk.late:
+            self._simulation.world.broken("end", f"the engine had ended, and then: {self._simulation.disk.late}")
         names = [type(someone).__name__ for someone, task in tasks.items() if task in waiting]
         if names:
             self._simulation.world.broken("caller", f"the engine has ended, and these still wait for it: {names}")
@@ -230,13 +249,17 @@ class Process:
     async def _finish(self, engine: SimEngine, failed: asyncio.Task[Any]) -> None:
         """Let everything come to its end, errands with the turns that they have left; what is paused is resumed once."""
         simulation = self._simulation
+        simulation.world.meddled = True
         await self._resume_paused(engine)
         resumed_again, seen_lsn, quiet_s, step_s = False, 0, 0.0, 0.05
         while not failed.done():
-            left = _unfinished(engine) + [f"errand {each.check}" for each in simulation.errands if not each.done]
+            left = _unfinished(engine)
+            left += [f"errand {each.check}" for each in simulation.errands if not each.done]
+            left += [f"client with {client.requests[0].name}" for client in simulation.clients if client.requests]
             if not left:
                 if simulation.scenario.forgets:
                     await self._judge_retention(engine)
+                await self._judge_checkpoints(engine)
                 self._judge(engine)
                 return
             quiet_s = quiet_s + step_s if engine.applied_lsn == seen_lsn else 0.0
@@ -260,6 +283,15 @@ class Process:
                 row = tables.invocation(seq)
                 if row is not None and row.expires_at_ms < overdue_ms:
                     self._simulation.world.broken("forgotten", f"{row.target} is kept beyond its retention")
+
+    async def _judge_checkpoints(self, engine: SimEngine) -> None:
+        """When nothing happens any more, everything is written down soon, and the log need not be kept."""
+        await asyncio.sleep(2 * engine.settings.checkpoint_interval_ms / 1000 + _WRITTEN_WITHIN_S)
+        broken, segments = self._simulation.world.broken, self._simulation.disk.names_in(f"{DATA}/log/segment-")
+        if engine.phase is Phase.READY and engine.store.applied_lsn < engine.applied_lsn:
+            broken("checkpoint", f"LSN {engine.applied_lsn} is not written down, but {engine.store.applied_lsn}")
+        elif engine.phase is Phase.READY and len(segments) > _SEGMENTS_MAX:
+            broken("checkpoint", f"everything is written down, and the log keeps {segments}")
 
     def _judge(self, engine: SimEngine) -> None:
         simulation = self._simulation

@@ -19,6 +19,7 @@ CANCELLED: Final = 409
 """What an invocation is told that is cancelled."""
 REFUSED: Final = 418
 CANCELLED_CHILD: Final = 410
+NOT_FOUND: Final = 404
 """Codes of the failures that programs expect."""
 WIDTH = 6
 """Steps side by side, of which each has a big result: more than fits into one batch of a small segment."""
@@ -170,7 +171,7 @@ def _expected(operation: Operation, state: dict[str, int]) -> Any:
         case "timeout":
             return "timeout"
         case "withdraw":
-            return [operation.value] * 2
+            return [operation.value, operation.value, ["failed", NOT_FOUND]]
         case "naps" | "sleeps":
             return sorted(range(len(operation.delays)), key=operation.delays.__getitem__)
         case "limits":

@@ -37,6 +37,9 @@ class Records:
         self._partitions = partitions
         self._by_lsn: list[bytes | None] = [None]
         self._at_ms = 0
+        self._leaders = [0] * partitions
+        self._led: set[int] = set()
+        """Partitions for which the process that lives has said that it leads them."""
         self._executor = executor
         self._rebuilt = Store.open(None, partitions, executor=executor)
         self._rebuilt_lsn = 0
@@ -67,7 +70,19 @@ class Records:
                 "time", f"LSN {lsn} is of {self._at_ms - record.at_ms} ms before the record in front of it"
             )
         self._at_ms = max(self._at_ms, record.at_ms)
+        self._judge_leader(record)
         self._world.trace.note(f"applied {lsn} {describe(record)}")
+
+    def _judge_leader(self, record: r.Record) -> None:
+        """Each process takes each partition before it says anything else of it, with a number of its own."""
+        partition = record.partition
+        if type(record) is r.Lead:
+            if record.leader_epoch <= self._leaders[partition]:
+                self._world.broken("leader", f"partition {partition} is led for the {record.leader_epoch}th time again")
+            self._leaders[partition] = record.leader_epoch
+            self._led.add(partition)
+        elif partition not in self._led:
+            self._world.broken("leader", f"{type(record).__name__} for partition {partition}, which nobody leads")
 
     def _learn(self, engine: Engine, record: r.Record) -> None:
         """Which steps have a durable result now; and that code which does not replay only pauses its invocation."""
@@ -109,10 +124,12 @@ class Records:
         if max(found_lsn, engine.store.applied_lsn) < self.last_lsn:
             world.broken("acknowledged", f"the log ends at LSN {found_lsn}, but {self.last_lsn} was acknowledged")
         self.check_tables(engine)
+        self._led.clear()
 
     def _forget_behind(self, lsn: int) -> None:
         """The log lost its end, as it may: what it still holds is what counts from here on."""
         del self._by_lsn[lsn + 1 :]
+        self._leaders = [0] * self._partitions
         self._rebuilt.close()
         self._rebuilt = Store.open(None, self._partitions, executor=self._executor)
         self._rebuilt_lsn = 0

@@ -116,10 +116,13 @@ class Scenario(NamedTuple):
             "inactivity_timeout_ms": choice((0, 200, 2_000, 60_000)),
             "journal_retention_ms": retention_ms,
             "idempotency_retention_ms": max(retention_ms, 86_400_000),
-            "layer_bytes_max": choice((20_000, 200_000, 1 << 26)),
+            "layer_bytes_max": choice((5_000, 20_000, 200_000, 1 << 26)),
             "concurrent_attempts_max": choice((2, 5, 10_000)),
             "idle_attempts_bytes_max": choice((0, 50_000, 1 << 29)),
             "always_replay": random.random() < 0.1,
+            "interruptions_max": 3,
+            "inbox_length_max": 12,
+            "body_bytes_max": 8_000,
         }
         return cls(
             theme=name,

@@ -7,13 +7,17 @@ does. A seed gives the same trace on every machine with the same Python.
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
+from types import ModuleType
 from typing import NamedTuple
 from unittest.mock import patch
 
 from perdure.invoker import proposals
 from perdure.log.format import FRAME_HEADER_BYTES
+from perdure.node import cleaner, core, recovery, timers
+from perdure.partition import events, invariants
 from perdure.sdk.app import App
 from perdure.store import schema
 from perdure.testing.sim.clients import Client, Operator, Outside
@@ -28,9 +32,18 @@ from perdure.testing.sim.scenario import Life, Scenario
 from perdure.testing.sim.virtual_time import SimExecutor, SimLoop
 from perdure.testing.sim.world import Trace, Violation, World
 
-FINAL_LIVES_MAX = 6
-MERGED_BYTES_MAX = 2_000
-"""In one record: segments are small here."""
+FINAL_LIVES_MAX = 10
+SMALL: tuple[tuple[ModuleType, str, int], ...] = (
+    (proposals, "MERGED_BYTES_MAX", 2_000),
+    (core, "TIMERS_IN_MEMORY_MAX", 4),
+    (timers, "_LOAD", 3),
+    (timers, "_FIRE", 2),
+    (cleaner, "SLICE", 3),
+    (recovery, "_SLICE_RECORDS", 7),
+    (events, "EVENTS_MAX", 6),
+    (invariants, "EVENTS_MAX", 6),
+)
+"""Bounds that a short run would never reach."""
 PAGE_BYTES = 4096
 """Of SQLite."""
 PAGE_CELLS_AT = 4
@@ -82,13 +95,14 @@ class Simulation:
         self.trace.now_s = lambda: self.now_s
         self.trace.note(f"seed {seed} {scenario}")
         self.world = World(self.trace)
+        self.world.meddled = scenario.operator_s > 0
         self.disk = Disk(Random(self.random.random()), self.trace.note)
         self._apps: dict[int, App] = {}
         author = Author(Random(self.random.random()), cells=2, fragile=scenario.incompatible_upgrade)
-        self.clients = [
-            Client(number, self.world, Random(self.random.random()), author, forgets=scenario.forgets)
-            for number in range(scenario.clients)
-        ]
+        self.clients: list[Client] = []
+        for number in range(scenario.clients):
+            random = Random(self.random.random())
+            self.clients.append(Client(number, self.world, random, author, self.clients, forgets=scenario.forgets))
         self.outside = Outside(self.world, Random(self.random.random()))
         self.operator = Operator(
             Random(self.random.random()), self.clients, scenario.operator_s, gentle=scenario.gentle
@@ -96,6 +110,8 @@ class Simulation:
         self.errands = make_errands(scenario.errands, self.world, self.random, forgets=scenario.forgets)
         self.damaged = False
         """A bit has flipped and nobody has refused it so far."""
+        self.stopped_in_order = False
+        """The last process stopped in order, and nothing happened to the disk since."""
         self._copy: dict[str, bytes] = {}
         self._copied_lsn = 0
         self.over = False
@@ -113,10 +129,10 @@ class Simulation:
         before = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         try:
-            with (
-                patch.object(schema, "WAL_PAGES", self.scenario.wal_pages),
-                patch.object(proposals, "MERGED_BYTES_MAX", MERGED_BYTES_MAX),
-            ):
+            with ExitStack() as small:
+                small.enter_context(patch.object(schema, "WAL_PAGES", self.scenario.wal_pages))
+                for module, name, value in SMALL:
+                    small.enter_context(patch.object(module, name, value))
                 for life in self.scenario.lives:
                     self._live(life)
                     if self.world.violations or self.over:
@@ -140,9 +156,11 @@ class Simulation:
         if life.flips and not self.damaged:
             self._copy, self._copied_lsn = self.disk.copy(), self.records.last_lsn
             self.damaged = self._flip()
+        self.stopped_in_order = self.stopped_in_order and not self.damaged
         process = Process(self, self.lives, life)
         process.live()
         self.crashes += process.crashed
+        self.stopped_in_order = process.stopped
         if self.damaged and process.refused:
             if self.records.last_lsn == self._copied_lsn:
                 self.disk.restore(self._copy)  # as the refusal says
@@ -187,6 +205,7 @@ class Simulation:
 
     def _to_the_end(self) -> Violation | None:
         """Lives without faults, until everything has come to its end."""
+        self.world.last_processes = True
         for _ in range(FINAL_LIVES_MAX):
             for version in self.scenario.final_versions:
                 process = self._live(Life(version=version, final=True))

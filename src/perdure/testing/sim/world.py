@@ -63,12 +63,23 @@ class World:
         self.process_began_s = 0.0
         self.may_run: Callable[[str], bool] = lambda _: True
         """Whether this invocation is one that runs now, as its process has it."""
+        self.now_ms: Callable[[], int] = int
+        """The time of the engine that lives."""
+        self.ended = False
+        """The engine that lives says that it has come to its end."""
+        self.meddled = False
+        """Somebody may pause and resume whatever there is."""
+        self.last_processes = False
+        """From here on no process dies, but by what its handlers do."""
+        self.kill: Callable[[], None] = lambda: None
+        """What a handler does that takes its process down."""
         self.repeated = 0
         """Steps that ran again, as they may."""
         self._runs: dict[tuple[str, str], _Runs] = {}
         self._furthest: dict[tuple[str, str], int] = {}
         self._drawn: dict[tuple[str, str], str] = {}
         self._turns: dict[str, int] = {}
+        self._not_before_ms: dict[str, int] = {}
         self._withdrawn: set[str] = set()
         self._came: set[str] = set()
 
@@ -86,7 +97,9 @@ class World:
         process = self.process
         runs = self._runs.setdefault((invocation_id, name), _Runs())
         if process:
-            if stoppable and not self.may_run(invocation_id):
+            if stoppable and self.ended:
+                self.broken("over", f"step {name!r} of {invocation_id} began after the end of its engine")
+            elif stoppable and not self.may_run(invocation_id):
                 self.broken("over", f"step {name!r} of {invocation_id} began, which is paused or has ended")
             self._begin(invocation_id, name, branch, index, runs)
         try:
@@ -121,10 +134,18 @@ class World:
     def entered(self, invocation_id: str, token: str) -> None:
         if not self.process:
             return
+        early_ms = self._not_before_ms.get(token, 0) - self.now_ms()
+        if early_ms > 0:
+            self.broken("early", f"program {token} ran {early_ms} ms before its time")
         known = self.entries.setdefault(token, set())
         known.add(invocation_id)
         if len(known) > 1:
             self.broken("exactly-once", f"program {token} ran as {len(known)} invocations: {', '.join(sorted(known))}")
+
+    def defer(self, token: str, at_ms: int) -> None:
+        """A program was asked for, to run no earlier than this. What was asked twice may run at the earlier time."""
+        if self.process:
+            self._not_before_ms[token] = min(at_ms, self._not_before_ms.get(token, at_ms))
 
     def withdraw(self, tokens: list[str]) -> None:
         """These were cancelled before they had started, unless they have come already."""

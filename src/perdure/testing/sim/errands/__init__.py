@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+from perdure.testing.sim.errands.deaths import Deaths
 from perdure.testing.sim.errands.errand import Errand
 from perdure.testing.sim.errands.giving_up import GivingUp
+from perdure.testing.sim.errands.interventions import Interventions
+from perdure.testing.sim.errands.refusals import Refusals
 from perdure.testing.sim.errands.restarts import Restarts
 from perdure.testing.sim.errands.reused_keys import ReusedKeys
 from perdure.testing.sim.errands.signals import Signals
@@ -20,6 +23,9 @@ ERRANDS: dict[str, type[Errand]] = {
     "giving-up": GivingUp,
     "workflows": Workflows,
     "signals": Signals,
+    "interventions": Interventions,
+    "deaths": Deaths,
+    "refusals": Refusals,
 }
 """What a seed draws from."""
 

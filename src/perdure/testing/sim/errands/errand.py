@@ -23,6 +23,7 @@ from perdure.node.engine import Engine
 from perdure.node.errors import DiskFull, NodeStopped, Overloaded
 from perdure.node.requests import NewInvocation, Outcome
 from perdure.sdk.service import Registry
+from perdure.store.rows import Invocation
 from perdure.testing.sim.world import World
 
 
@@ -63,6 +64,11 @@ class Errand(abc.ABC):
                         raise stopped from refused
                     case _:
                         raise
+
+    async def find(self, engine: Engine, invocation_id: bytes) -> Invocation | None:
+        """As it is now. Errors: NodeStopped."""
+        await engine.ready()
+        return engine.find(invocation_id)
 
     def note(self, text: str) -> None:
         self.world.trace.note(f"{self.service.name}: {text}")

@@ -85,8 +85,7 @@ class GivingUp(Errand):
             self._stumbling = accepted.invocation_id
         while True:
             await asyncio.sleep(0.5 * self.random.random())
-            await engine.ready()
-            row = engine.find(self._stumbling)
+            row = await self.find(engine, self._stumbling)
             if row is None:
                 raise InvocationNotFound()
             if row.status is Status.COMPLETED:

@@ -81,8 +81,8 @@ class ReusedKeys(Errand):
             self.broken(f"{key.name} was answered with a result that was gone")
         if key.ticket and ticket != key.ticket and engine.now_ms() < key.until_ms:
             self.broken(f"{key.name} ran again within its retention")
-        row = engine.find(outcome.invocation_id)
-        key.invocation_id, key.ticket = outcome.invocation_id, ticket
+        key.invocation_id, key.ticket, key.until_ms = outcome.invocation_id, ticket, 0
+        row = await self.find(engine, outcome.invocation_id)
         key.until_ms = 0 if row is None else row.completed_at_ms + _RETENTION_S * 1000
 
     def _outlive(self, engine: Engine, key: Key) -> None:
@@ -107,7 +107,7 @@ class ReusedKeys(Errand):
         self.note(f"{key.name} is purged")
         key.gone.add(key.ticket)
         key.ticket = ""
-        if engine.find(key.invocation_id) is not None:
+        if await self.find(engine, key.invocation_id) is not None:
             self.broken(f"{key.name} was purged and is still there")
 
     async def _purge_journal(self, engine: Engine, key: Key) -> None:

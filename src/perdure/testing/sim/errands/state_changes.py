@@ -80,6 +80,7 @@ class StateChanges(Errand):
         numbers = self._next(self.random.choice((0, 1, 1, 2)))
         done = await engine.modify_state(self.service.name, KEY, _state(numbers))
         self._possible = [numbers]
+        await engine.ready()
         if done and self._now(engine) != numbers:
             self.broken(f"the state was changed to {numbers}, and is {self._now(engine)}")
         if not done and self._waited:

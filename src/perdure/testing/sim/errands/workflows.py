@@ -19,7 +19,21 @@ from perdure.testing.sim.handlers import step
 from perdure.testing.sim.world import World
 
 KEY = "order"
-_LIFE = ("submit", "look", "listen", "tell", "again", "look", "tell", "attach", "heard", "output", "purge")
+_LIFE = (
+    "submit",
+    "look",
+    "listen",
+    "tell",
+    "again",
+    "look",
+    "tell",
+    "attach",
+    "heard",
+    "output",
+    "hope",
+    "purge",
+    "gone",
+)
 """Of one run."""
 
 
@@ -35,7 +49,7 @@ class Workflows(Errand):
         self._plan: list[str] = []
         self._tried = False
         """The step of the plan that is next was begun by a process that is gone."""
-        self._run = self._listener = ""
+        self._run = self._listener = self._hoper = ""
         self._settled = False
         """The promise was told its value."""
         self.service = self._make_service()
@@ -65,10 +79,14 @@ class Workflows(Errand):
             return await ctx.promise("told", type_hint=int).value()
 
         @order.handler()
+        async def hope(ctx: WorkflowSharedContext) -> int:
+            return await ctx.promise("other", type_hint=int).value()
+
+        @order.handler()
         async def look(ctx: WorkflowSharedContext) -> list[int | None]:
             return [await ctx.get("number", type_hint=int), await ctx.promise("told", type_hint=int).peek()]
 
-        self._main, self._tell, self._listen, self._look = main, tell, listen, look
+        self._main, self._tell, self._listen, self._look, self._hope = main, tell, listen, look, hope
         return order
 
     async def turn(self, engine: Engine) -> bool:
@@ -106,6 +124,22 @@ class Workflows(Errand):
 
     async def _do_heard(self, client: Client, tried: bool) -> None:
         self._see(await client.attach(self._listener, int))
+
+    async def _do_hope(self, client: Client, tried: bool) -> None:
+        """One waits for a promise that nobody keeps."""
+        sent = await client.object_send(self._hope, KEY, idempotency_key=f"hope {self._round}")
+        self._hoper = sent.invocation_id
+
+    async def _do_gone(self, client: Client, tried: bool) -> None:
+        """With the run its state is gone and its promises, and who waits for one is told."""
+        try:
+            self.broken(f"who waits for a promise of a run that is gone hears {await client.attach(self._hoper, int)}")
+        except TerminalError as error:
+            if error.status_code not in (409, 410):
+                raise
+        looked = await client.object_call(self._look, KEY)
+        if looked != [None, None]:
+            self.broken(f"the run of round {self._round} is purged, and left {looked}")
 
     async def _do_tell(self, client: Client, tried: bool) -> None:
         """Repeated with its key, so that it is no later than the purge."""
