@@ -123,6 +123,25 @@ def an_event(after: int, at_ms: int) -> Callable[[Tables], None]:
     return put
 
 
+def passed(tables: Tables) -> None:
+    tables.edit_key_queue(*KEY).head += 1
+
+
+def without_journal(tables: Tables) -> None:
+    tables.drop_journal(FAILED)
+    row = tables.edit(FAILED)
+    row.journal_length = row.commands = row.journal_bytes = 0
+
+
+def the_same_again(tables: Tables) -> None:
+    row = tables.edit(FAILED)
+    assert row.events is not None
+    event = tables.event(FAILED, row.events.next - 1)
+    assert event is not None
+    tables.put_event(FAILED, row.events.next, event)
+    row.events = EventRange(row.events.first, row.events.next + 1, row.events.bytes + event_bytes(event))
+
+
 def put_timer(wake_at_ms: int, seq: int, completion_id: int, kind: TimerKind) -> Callable[[Tables], None]:
     return lambda tables: tables.put_timer(Timer(wake_at_ms, seq, completion_id, kind))
 
@@ -156,8 +175,11 @@ BROKEN: list[tuple[str, Callable[[Tables], None]]] = [
     ("a start without an attempt", a_field(HOLDER, epoch=0)),
     ("timers or callers after its end", after_end),
     ("timers or callers after its end", a_field(DONE, timers=[(9000, 1)])),
-    ("no time at which it is forgotten", a_field(DONE, expires_at_ms=0)),
-    ("no time at which it is forgotten", a_field(DONE, completed_at_ms=0)),
+    ("another time at which it is forgotten than its retention says", a_field(DONE, expires_at_ms=0)),
+    ("another time at which it is forgotten than its retention says", a_field(DONE, completed_at_ms=0)),
+    ("a place on Counter/k behind it that was not cleared", passed),
+    ("events without the journal that they stand in", without_journal),
+    ("the same failure twice in a row", the_same_again),
     ("a start before its time", a_field(LATER, started_at_ms=4999)),
     ("a lock on Counter/k that does not fit its status", holder_is(WAITING)),
     ("a lock on Counter/k that does not fit its status", a_field(WAITING, status=Status.INVOKED, epoch=1)),

@@ -344,7 +344,8 @@ class Process:
                 world.broken("crash", f"{type(error).__name__}: {error}")
         for context in loop.errors:
             told = context.get("exception")
-            if not disk.dead and not (simulation.over and _names_damage(told)):
+            known = _names_damage(told) and (simulation.over or disk.errors)  # the engine has failed by it
+            if not disk.dead and not known:
                 world.broken("loop", f"{context.get('message')}: {context.get('exception')!r}")
         self.crashed = disk.dead
         world.process = 0
