@@ -237,6 +237,33 @@ LOOKS: dict[str, object] = {
     "json_length('3')": None,
     "json_object_keys(json_get_json(t, 'deep'))": ["in"],
     "json_object_keys('[]')": None,
+    "json_get_str(t, 'deep', 'in')": "side",
+    "json_get_int(t, 'list', 0)": 1,
+    "json_as_text(t, 'list', 1)": "two",
+    "json_length(t, 'list')": 2,
+    "json_object_keys(t, 'deep')": ["in"],
+    "json_get_array(t, 'list')": ["1", '"two"'],
+    "json_get_array(t, 'deep')": None,
+    "json_contains(t, 'deep', 'in')": True,
+    "json_contains(t, 'none')": True,
+    "json_contains(t, 'gone')": False,
+    "json_contains('no json', 'name')": False,
+    "json_get(t, 'n')::int": 3,
+    "json_get(t, 'name')::text": "tea",
+    "cast(t -> 'x' as double)": 1.5,
+    "t -> 'gone' is null": True,
+    "t ->> 'name'": "tea",
+    "t ->> 'none'": None,
+    "t ->> 'deep'": '{"in": "side"}',
+    "t -> 'deep' ->> 'in'": "side",
+    "(t -> 'deep') ->> 'in'": "side",
+    "t->'list'->>1": "two",
+    "t ->> lower('NAME')": "tea",
+    "upper(t ->> 'name') || '!'": "TEA!",
+    "t ->> 'n' in ('3', '4')": True,
+    "case when t ->> 'ok' = 'true' then 1 end": 1,
+    "t ? 'name'": True,
+    "t ? 'gone'": False,
 }
 
 
@@ -244,3 +271,5 @@ def test_functions_that_look_into_json(world: World) -> None:
     columns = ", ".join(f"{expression} as c{index}" for index, expression in enumerate(LOOKS))
     (found,) = world.sql(f"select {columns} from (select '{JSON}' as t)")
     assert {expression: found.get(f"c{index}") for index, expression in enumerate(LOOKS)} == LOOKS
+    named = world.sql(f"select t -> 'deep' ->> 'in', s.t ->> 'n', t ? 'x' from (select '{JSON}' as t) as s")
+    assert named == [{"t -> 'deep' ->> 'in'": "side", "t ->> 'n'": "3", "t ? 'x'": True}]

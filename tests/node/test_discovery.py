@@ -94,7 +94,7 @@ async def test_what_may_pass_is_tried_again(transport: Transport, status: int) -
 async def test_it_is_not_tried_for_ever(transport: Transport) -> None:
     app = Scripted(*[503] * 100)
     async with hypercorn(app) as uri:
-        with pytest.raises(NotDiscovered, match="status 503: status 503"):
+        with pytest.raises(NotDiscovered, match="got status code '503': status 503"):
             await discover(transport, uri, additional_headers={})
     assert len(app.asked) == 5
 

@@ -107,7 +107,8 @@ def _resolve(command: j.Call | j.OneWayCall, host: Host, key: tuple[int, int], r
         raise CommandRefused(AttemptError(500, text, doc_code="RT0018"), park=False) from unknown
     if service.kind is ServiceKind.SERVICE:
         if target.key is not None:
-            text = f"a key was provided, but the callee '{target.service}' is a Service: call it without one."
+            callee = f"a key was provided, but the callee '{target.service}' is a Service"
+            text = f"{callee}. Only VirtualObjects or Workflows accept a key."
             raise CommandRefused(AttemptError(500, text, doc_code="RT0017"), park=False)
     elif target.key is None:  # the protocol does not tell no key from an empty one
         target = Target(target.service, "", target.handler)

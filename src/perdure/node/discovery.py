@@ -103,7 +103,7 @@ async def _ask(
             )
         except (Unreachable, ConnectionBroken) as broken:
             if pause_s is None or loop.time() - began > TRY_S:
-                raise NotDiscovered(broken.what, broken.next_step) from broken
+                raise _not_answered(uri, broken) from broken
         except NotTheProtocol as other:
             if http_version == "HTTP/1.1":
                 raise NotDiscovered(other.what, other.next_step) from other
@@ -112,7 +112,7 @@ async def _ask(
                 "Register it with `use_http_11` (`--use-http1.1`), or serve it with HTTP/2.",
             ) from other
         except TransportFailed as failed:
-            raise NotDiscovered(failed.what, failed.next_step) from failed
+            raise _not_answered(uri, failed) from failed
         else:
             if response.status == 200:
                 return response
@@ -122,9 +122,13 @@ async def _ask(
     raise AssertionError("the last try returns or raises")
 
 
+def _not_answered(uri: str, failed: TransportFailed) -> NotDiscovered:
+    return NotDiscovered(f"error when calling '{uri}': {failed.what}", failed.next_step)
+
+
 def _refused(uri: str, response: Response) -> NotDiscovered:
     body = response.body.decode("utf-8", "replace")[:SHOWN_CHARS].strip()
-    answer = f"discovery at {uri} was answered with status {response.status}{f': {body}' if body else ''}."
+    answer = f"error when calling '{uri}': got status code '{response.status}'{f': {body}' if body else ''}."
     if response.status == 404:
         return NotDiscovered(answer, "Give the path at which the SDK's endpoint is mounted.")
     return NotDiscovered(answer, "See the deployment's own log for why it refuses.")

@@ -188,6 +188,14 @@ async def test_one_change_at_a_time(server: Any, deploy: Any) -> None:
         ({"uri": "http://x", "auth": {"GoogleIdToken": {}}}, 400, "this server asks nobody for Google id tokens"),
         ({}, 422, "Failed to deserialize the JSON body into the target type: data did not match any variant"),
         ({"uri": 1}, 422, "Failed to deserialize the JSON body into the target type:"),
+        ({"uri": ""}, 422, "Failed to deserialize the JSON body into the target type: data did not match any variant"),
+        ({"uri": "no uri"}, 422, "Failed to deserialize the JSON body into the target type: data did not match any"),
+        ({"uri": "http://"}, 422, "Failed to deserialize the JSON body into the target type: data did not match any"),
+        ({"uri": "http:///x"}, 422, "Failed to deserialize the JSON body into the target type: data did not match any"),
+        ({"uri": "http://x/a b"}, 422, "Failed to deserialize the JSON body into the target type: data did not match"),
+        ({"uri": "http://["}, 422, "Failed to deserialize the JSON body into the target type: data did not match any"),
+        ({"uri": "a/b"}, 422, "Failed to deserialize the JSON body into the target type: data did not match any"),
+        ({"uri": "/x"}, 400, "The request field 'uri' is invalid. Reason: The provided uri /x is not absolute"),
         (b"{", 400, "Failed to parse the request body as JSON:"),
     ],
 )
@@ -208,7 +216,7 @@ async def test_a_registration_is_json(server: Any) -> None:
 async def test_an_address_where_nobody_is(server: Any) -> None:
     answer = await server.admin.post("/deployments", {"uri": "http://127.0.0.1:1"})
     assert (answer.status, answer.json()["restate_code"]) == (500, "META0003")
-    assert answer.json()["message"].startswith("[META0003] ")
+    assert answer.json()["message"].startswith("[META0003] error when calling 'http://127.0.0.1:1/': ")
 
 
 # --- versions of the API ----------------------------------------------------------------------------------------------------

@@ -154,6 +154,9 @@ async def test_what_a_handler_may_not_ask_for(target: str, command: j.Command, c
         invocation_id = await there.send(target)
         (await there.stream()).accept(commands(command, version=7))
         assert await there.failed(invocation_id) == code
+        error = there.row(invocation_id).last_error
+        place = f"cannot process command Command: {type(command).__name__} (command index 1) because of a failed"
+        assert error is not None and error.message.startswith(place) == (code in ("RT0017", "RT0018"))
         again = await there.stream()
         assert (await again.start()).known_entries == 1
         again.accept(output())

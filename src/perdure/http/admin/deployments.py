@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -82,7 +83,7 @@ class DeploymentRoutes:
     async def register(self, request: Request) -> Response:
         check_ready(self._engine)
         asked = await _decoded(request, RegisterDeploymentRequest)
-        if not asked.uri and asked.arn is None:
+        if asked.arn is None if asked.uri is None else _is_no_uri(asked.uri):
             raise _no_variant(RegisterDeploymentRequest)
         _refuse_lambda(None if asked.uri is not None else asked.arn, asked.auth)
         version = version_of(request)
@@ -162,6 +163,17 @@ async def _decoded(request: Request, kind: type[T]) -> T:
         return await decoded_body(request, kind)
     except AdminRefused as refused:
         raise _no_variant(kind) if refused.status == 422 else refused from None
+
+
+def _is_no_uri(text: str) -> bool:
+    """What cannot be read as one at all; whether a deployment can be at it is seen later."""
+    if not text or re.search(r'[\x00-\x20"<>\x7f]', text):
+        return True
+    scheme, absolute, rest = text.partition("://")
+    if not absolute:
+        return "/" in scheme.lstrip("/") and not text.startswith("/")
+    place = re.split("[/?#]", rest, maxsplit=1)[0]
+    return not place or not place.isascii() or ("[" in place) != ("]" in place)
 
 
 def _no_variant(kind: type[object]) -> AdminRefused:

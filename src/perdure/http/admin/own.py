@@ -33,7 +33,8 @@ _STATE_BODY_FACTOR = 5
 
 class ModifyStateRequest(msgspec.Struct, kw_only=True):
     object_key: str
-    new_state: dict[str, list[int]]
+    new_state: dict[str, list[int] | str]
+    """Each value as the bytes that it is, or as text."""
     version: str | None = None
     scope: str | None = None
 
@@ -101,7 +102,7 @@ class OwnRoutes:
         if asked.scope is not None:
             raise AdminRefused(400, "this server has no scopes")
         try:
-            new_state = {name: bytes(value) for name, value in asked.new_state.items()}
+            new_state = {name: _as_bytes(value) for name, value in asked.new_state.items()}
         except ValueError as why:  # a number that is no byte
             raise misshaped(str(why)) from None
         try:
@@ -120,3 +121,8 @@ class OwnRoutes:
         """By deployment: how many invocations that are not completed are pinned to it."""
         check_ready(self._engine)
         return json_reply({"in_flight": await self._engine.deployments.in_flight()})
+
+
+def _as_bytes(value: list[int] | str) -> bytes:
+    """Errors: ValueError."""
+    return value.encode() if isinstance(value, str) else bytes(value)

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from perdure.invoker import replay
 from perdure.invoker.admission import TOO_LONG, CommandRefused, admit
 from perdure.invoker.proposals import Proposals
@@ -51,6 +53,7 @@ READ_AHEAD_BYTES_MAX = 4 * MIB
 """Proposed and not yet applied; beyond it the deployment is not read."""
 HELD_BYTES = 4 * KIB
 """About what an attempt takes in memory here."""
+_OF_A_PRECONDITION = frozenset({"RT0017", "RT0018"})
 _CATCH_UP_S = 0.005
 """How often a deployment that is not read is looked after."""
 _FAREWELL_S = 5.0
@@ -309,7 +312,18 @@ class RemoteAttempt:
     def _admit(self, command: j.Command) -> None:
         if self._journal_length + len(self._inbound.entries) >= JOURNAL_ENTRIES_MAX:
             raise CommandRefused(TOO_LONG, park=True)
-        admit(command, self._host, self._spec, self.key, self._row)
+        try:
+            admit(command, self._host, self._spec, self.key, self._row)
+        except CommandRefused as refused:
+            raise CommandRefused(self._placed(command, refused.error), park=refused.park) from refused
+
+    def _placed(self, command: j.Command, error: AttemptError) -> AttemptError:
+        """With the command that it is about, as a Restate server names it: the deployment's log tells nothing of it."""
+        if error.doc_code not in _OF_A_PRECONDITION:
+            return error
+        place = f"Command: {type(command).__name__} (command index {self._inbound.commands})"
+        message = f"cannot process command {place} because of a failed precondition: {error.message}"
+        return msgspec.structs.replace(error, message=message)
 
     def _progress(self) -> None:
         """Propose what has come. Errors end the attempt."""

@@ -56,11 +56,14 @@ class Inbound:
         """Steps whose results were proposed in this attempt and need only be acknowledged."""
         self.awaiting: j.Awaiting | None = None
         """What the handler waits for, as far as it said so."""
+        self.commands = 0
+        """So many so far, those of the journal among them."""
         for entry in journal:
             if isinstance(entry, j.Completion):
                 self._running.discard(entry.completion_id)
             elif not isinstance(entry, j.Signal):
                 self._take_ids(entry)
+                self.commands += 1
 
     def take_entries(self) -> list[j.Entry]:
         entries, self.entries = self.entries, []
@@ -108,6 +111,7 @@ class Inbound:
             raise ProtocolViolation("an input came from the deployment.")
         self._take_ids(command)
         self._admit(command)
+        self.commands += 1
         self.awaiting = None
         if isinstance(command, j.Output):
             self._output = command

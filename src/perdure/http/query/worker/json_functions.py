@@ -1,8 +1,8 @@
 """Functions of SQL that look into JSON, by the names that a Restate server has: `json_get_str(entry_json, 'name')` and others.
 
 What always holds: what is no JSON, or has no such member, or a member of another type, gives NULL. A member is found by its
-name, or by its position in an array. DataFusion for Python takes only functions of a fixed number of arguments: a longer path
-is written as a call inside a call, with `json_get_json`.
+name, or by its position in an array. `json_get` gives what can be shown or cast: the text of the value. Longer paths and the
+operators become calls of these (`json_syntax`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _Read: TypeAlias = Callable[[bytes], object]
 def register(context: SessionContext) -> None:
     for name, (kind, read) in _OF_A_MEMBER.items():
         context.register_udf(udf(_of_a_member(kind, read), [pa.string(), pa.string()], kind, "immutable", name))
+    context.register_udf(udf(_contains, [pa.string(), pa.string()], pa.bool_(), "immutable", "json_contains"))
     for name, (kind, read) in _OF_THE_WHOLE.items():
         context.register_udf(udf(_of_the_whole(kind, read), [pa.string()], kind, "immutable", name))
 
@@ -34,6 +35,13 @@ def _of_a_member(kind: pa.DataType, read: _Read) -> Callable[[pa.Array, pa.Array
         return pa.array([None if raw is None else read(raw) for raw in found], kind)
 
     return column
+
+
+def _contains(texts: pa.Array, names: pa.Array) -> pa.Array:
+    """Never NULL."""
+    pairs = zip(texts.to_pylist(), names.to_pylist(), strict=True)
+    found = [text is not None and name is not None and _member(text, name) is not None for text, name in pairs]
+    return pa.array(found, pa.bool_())
 
 
 def _of_the_whole(kind: pa.DataType, read: _Read) -> Callable[[pa.Array], pa.Array]:
@@ -99,6 +107,13 @@ def _length(raw: bytes) -> int | None:
     return len(value) if isinstance(value, dict | list) else None
 
 
+def _items(raw: bytes) -> list[str] | None:
+    try:
+        return [bytes(item).decode() for item in _ITEMS.decode(raw)]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 def _names(raw: bytes) -> list[str] | None:
     value = _value(raw)
     return list(value) if isinstance(value, dict) else None
@@ -111,12 +126,15 @@ _OF_A_MEMBER: Mapping[str, tuple[pa.DataType, _Read]] = MappingProxyType(
         "json_get_float": (pa.float64(), _number),
         "json_get_bool": (pa.bool_(), _truth),
         "json_get_json": (pa.string(), bytes.decode),
+        "json_get_array": (pa.list_(pa.string()), _items),
         "json_as_text": (pa.string(), _as_text),
+        "json_get": (pa.string(), _as_text),
     }
 )
 _OF_THE_WHOLE: Mapping[str, tuple[pa.DataType, _Read]] = MappingProxyType(
     {
         "json_length": (pa.uint64(), _length),
         "json_object_keys": (pa.list_(pa.string()), _names),
+        "json_keys": (pa.list_(pa.string()), _names),
     }
 )

@@ -18,7 +18,7 @@ from datafusion.dataframe import DataFrame
 
 from perdure.http.query import messages as m
 from perdure.http.query.schema import STATUS_VIEW, STATUS_VIEW_OF, TABLES
-from perdure.http.query.worker import json_functions
+from perdure.http.query.worker import json_functions, json_syntax
 from perdure.http.query.worker.arrow import EMPTY
 from perdure.http.query.worker.building import BATCH_ROWS, Known
 from perdure.http.query.worker.encoding import Encoder, encoder_for
@@ -124,4 +124,4 @@ def plan(context: SessionContext, sql: str) -> DataFrame:
     if change := _CHANGES.match(sql):
         raise NothingIsChanged(f"{change[1].upper()} is refused: SQL only reads here")
     only_queries = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
-    return context.sql_with_options(sql, only_queries)
+    return context.sql_with_options(json_syntax.rewritten(sql), only_queries)
