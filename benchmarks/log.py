@@ -14,7 +14,7 @@ from typing import Literal
 
 import uvloop
 
-from benchmarks.measure import median, percentile, raw_sync_seconds
+from benchmarks.measure import RawFloor, median, percentile
 from perdure.env.clock import SystemClock
 from perdure.env.executor import ThreadExecutor
 from perdure.env.files import SystemFiles
@@ -60,9 +60,10 @@ class Measurement:
         elif self.mode == "inline":
             self.log.pace.force(inline=True)
         size = len(encode_body([RECORD])) + FRAME_HEADER_BYTES
-        raw = raw_sync_seconds(directory, size, SEQUENTIAL // 2)
+        floor = RawFloor(directory)
+        raw = floor.seconds(size, SEQUENTIAL // 2)
         seconds, cpu = await self.sequential()
-        raw += raw_sync_seconds(directory, size, SEQUENTIAL // 2)
+        raw += floor.seconds(size, SEQUENTIAL // 2)
         began = time.perf_counter()
         await asyncio.gather(*(self.producer() for _ in range(PRODUCERS)))
         rate = PRODUCERS * EACH / (time.perf_counter() - began)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import perdure
-from benchmarks.measure import median, percentile, raw_sync_seconds, resident_mib
+from benchmarks.measure import RawFloor, median, percentile, resident_mib
 from benchmarks.services import app, many, ten
 from perdure.log.segment_log import SegmentLog
 
@@ -26,13 +26,14 @@ class Sequential:
         return self.step_us / self.raw_us
 
 
-async def sequential(rounds: int = 15, steps: int = 200) -> Sequential:
+async def sequential(rounds: int = 11, steps: int = 500) -> Sequential:
     """Step and raw write in turn, so that both see the same machine; medians of the rounds."""
     step_us: list[float] = []
     raw_us: list[float] = []
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as directory:
         async with perdure.Node(app, data=directory) as node:
             await node.client.service_call(many, 50)
+            floor = RawFloor(Path(directory))
             size = 0.0
             for _ in range(rounds):
                 before = _written(node)
@@ -40,7 +41,7 @@ async def sequential(rounds: int = 15, steps: int = 200) -> Sequential:
                 await node.client.service_call(many, steps)
                 step_us.append((time.perf_counter() - began) / steps * 1e6)
                 size = (_written(node) - before) / steps
-                raw = raw_sync_seconds(Path(directory), max(1, int(size)), steps)
+                raw = floor.seconds(max(1, int(size)), steps)
                 raw_us.append(sum(raw) / steps * 1e6)
     return Sequential(median(step_us), median(raw_us), size)
 

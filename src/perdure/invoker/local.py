@@ -218,7 +218,12 @@ class LocalAttempt:
             self.refuse(error)
 
     def _run_turns(self) -> Turn:
-        turn = self._first_turn() if self.author is None else self._resume_turn()
+        turn = Turn.WAITING
+        if self.author is None:
+            turn = self._first_turn()
+        elif self._yielded:
+            self._yielded = False
+            turn = self.author.proceed()
         author = self.author
         while turn is Turn.WAITING and self._inbound and self._failing is None and author is not None:
             notification, at_ms = self._inbound.popleft()
@@ -251,13 +256,6 @@ class LocalAttempt:
             self._failing = (AttemptError(404, text, doc_code="RT0011"), None, False)
             return Turn.FAILED
         return self.author.start()
-
-    def _resume_turn(self) -> Turn:
-        if not self._yielded:
-            return Turn.WAITING
-        self._yielded = False
-        assert self.author is not None
-        return self.author.proceed()
 
     def _after_turn(self, turn: Turn) -> None:
         author = self.author

@@ -71,7 +71,7 @@ class AttemptPool:
         self._queue: deque[tuple[int, int, int]] = deque()
         self._ready: dict[Key, Attempt] = {}
         self._drowsy: list[Attempt] = []
-        self._lagging: list[Attempt] = []
+        self._lagging: dict[Key, Attempt] = {}
         self.accepting = True
         """False while the node stops: no attempt starts."""
         self.throttled = False
@@ -230,11 +230,11 @@ class AttemptPool:
         """The attempt holds commands back until a step's result; they go to the log after a few milliseconds at the latest."""
         if not self._lagging:
             self._host.loop.call_later(BATCH_LINGER_MS / 1000, self._flush_lagging)
-        self._lagging.append(attempt)
+        self._lagging[attempt.key] = attempt
 
     def _flush_lagging(self) -> None:
-        lagging, self._lagging = self._lagging, []
-        for attempt in lagging:
+        lagging, self._lagging = self._lagging, {}
+        for attempt in lagging.values():
             attempt.flush_lagging()
 
     def _forget(self, attempt: Attempt) -> None:

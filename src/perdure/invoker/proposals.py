@@ -38,7 +38,7 @@ class Proposals:
         self._epoch = row.epoch
         self._pin = pin
         self._record: Progress | None = None
-        self._bytes = 0
+        self._bytes: int | None = None
         self.last_lsn = 0
 
     def progress(self, entries: list[Entry], *, ended: bool, awaited: bool) -> None:
@@ -46,25 +46,29 @@ class Proposals:
         host = self._host
         record = self._record
         now_ms = host.now_ms()
-        size = sum(map(payload_bytes, entries))
         if (
             record is not None
             and record.at_ms == now_ms  # a result is not dated before it was there
             and host.is_pending(self.last_lsn)
             and len(record.entries) + len(entries) <= MERGED_ENTRIES_MAX
-            and self._bytes + size <= MERGED_BYTES_MAX
         ):
-            self._bytes += size
-            record.entries.extend(entries)
-            record.ended = ended
-            if awaited:
-                host.hurry()
-            return
+            size = self._counted(record) + sum(map(payload_bytes, entries))
+            if size <= MERGED_BYTES_MAX:
+                self._bytes = size
+                record.entries.extend(entries)
+                record.ended = ended
+                if awaited:
+                    host.hurry()
+                return
         record = Progress(self._partition, now_ms, self._row.seq, self._epoch, entries, ended, self._pin)
         self._pin = None
         self.last_lsn = host.propose(record, awaited=awaited)
         self._record = record
-        self._bytes = size
+        self._bytes = None
+
+    def _counted(self, record: Progress) -> int:
+        """Payloads of a record so far; few are ever asked about."""
+        return sum(map(payload_bytes, record.entries)) if self._bytes is None else self._bytes
 
     def failed(
         self,

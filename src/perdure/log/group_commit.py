@@ -176,6 +176,19 @@ class GroupCommit(abc.ABC):
 
     def _stage(self) -> Batch:
         """Encode what is pending, or as much of it from the front as fits into one batch."""
+        if self._pending_bytes < self._body_bytes_max:
+            try:
+                body = encode_body(self._pending)
+            except Exception:
+                return self._stage_with_care()
+            if len(body) <= self._body_bytes_max:
+                batch = Batch(self._pending_first, self._pending, body, False)
+                self._pending, self._pending_first, self._pending_bytes = [], self.next_lsn, 0
+                return batch
+        return self._stage_with_care()
+
+    def _stage_with_care(self) -> Batch:
+        """One of the records may be unfit, or there are too many for one batch."""
         taken, rest = self._pending, []
         parts = self._pending_bytes // self._body_bytes_max + 1
         if parts > 1:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextvars
 import enum
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -59,8 +58,7 @@ class Turn(enum.Enum):
     """The attempt failed; `AuthorAttempt.error` says why. Nothing more will be issued."""
 
 
-@dataclass(slots=True, frozen=True)
-class AttemptStart:
+class AttemptStart(msgspec.Struct, frozen=True):
     """What an attempt begins with.
 
     Shapes: `journal[0]` is `Input`; `times[i]` is the Unix time in ms at which `journal[i]` was appended. `state` is
@@ -82,7 +80,7 @@ class AttemptStart:
     limit_key: str | None = None
     failures: int = 0
     """Failed attempts since a command was last gained."""
-    attempt_headers: Mapping[str, str] = field(default_factory=dict)
+    attempt_headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     ingress_url: str | None = None
     """Where the outside reaches the ingress now, without a slash at the end; None: not known. Not recorded."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from perdure.model.journal import Headers, Origin, Result
 from perdure.model.target import Target
@@ -10,14 +10,13 @@ from perdure.model.target import Target
 INGRESS = Origin("ingress")
 
 
-@dataclass(slots=True)
-class NewInvocation:
+class NewInvocation(msgspec.Struct):
     """A request for a new invocation. Units: `delay_ms` in milliseconds from now, 0 = at once."""
 
     target: Target
     body: bytes = b""
     content_type: str | None = None
-    headers: Headers = field(default_factory=list)
+    headers: Headers = msgspec.field(default_factory=list)
     idempotency_key: str | None = None
     delay_ms: int = 0
     traceparent: str | None = None
@@ -25,8 +24,7 @@ class NewInvocation:
     origin: Origin = INGRESS
 
 
-@dataclass(slots=True, frozen=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """The invocation is durable (and was before, if `duplicate`)."""
 
     invocation_id: bytes
@@ -34,8 +32,7 @@ class Accepted:
     execute_at_ms: int
 
 
-@dataclass(slots=True, frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """A finished invocation. `expires_at_ms` is set when the result had been stored before this request came."""
 
     invocation_id: bytes

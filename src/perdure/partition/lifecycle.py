@@ -81,12 +81,10 @@ def create(work: Work, request: InvokeRequest) -> None:
 
 def append(work: Work, row: Invocation, entry: Entry) -> None:
     """The next entry of its journal, and nothing more."""
-    tables = work.tables
-    tables.append_entry(row.seq, row.journal_length, work.now_ms, entry)
+    payload = payload_bytes(entry)
+    work.tables.append_entry(row.seq, row.journal_length, work.now_ms, entry, payload)
     row.journal_length += 1
-    if payload := payload_bytes(entry):
-        row.journal_bytes += payload
-        tables.add_bytes(payload)
+    row.journal_bytes += payload
 
 
 def _join(work: Work, seq: int, request: InvokeRequest) -> None:

@@ -165,18 +165,18 @@ class Tables:
 
     # --- journals ---------------------------------------------------------------------------------------------------------
 
-    def append_entry(self, seq: int, index: int, at_ms: int, entry: Entry) -> None:
-        """`index` is the journal's length so far."""
+    def append_entry(self, seq: int, index: int, at_ms: int, entry: Entry, payload_bytes: int = 0) -> None:
+        """`index` is the journal's length so far, `payload_bytes` what the entry adds to the layer beside its row."""
         chunk = self._active.chunks.get(seq)
         if chunk is None:
             self._active.chunks[seq] = JournalChunk(index, [at_ms], [entry])
         else:
             chunk.times.append(at_ms)
             chunk.entries.append(entry)
-        self.bytes += _ENTRY_BYTES
+        self.bytes += _ENTRY_BYTES + payload_bytes
 
     def add_bytes(self, count: int) -> None:
-        """Account for the payload of an entry, a result, a message or a promise that went into the active layer."""
+        """Account for the payload of a result, a message or a promise that went into the active layer."""
         self.bytes += count
 
     def journal(self, seq: int) -> JournalChunk:

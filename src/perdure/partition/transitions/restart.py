@@ -101,10 +101,10 @@ def _create(work: Work, record: Restart, old: Invocation, prefix: JournalChunk) 
     )
     tables.add(row)
     for entry, at_ms in zip(prefix.entries, prefix.times, strict=True):
-        tables.append_entry(seq, row.journal_length, work.now_ms if from_start else at_ms, entry)
+        payload = payload_bytes(entry)
+        tables.append_entry(seq, row.journal_length, work.now_ms if from_start else at_ms, entry, payload)
         row.journal_length += 1
         row.commands += not isinstance(entry, j.Completion | j.Signal)
-        row.journal_bytes += payload_bytes(entry)
-    tables.add_bytes(row.journal_bytes)
+        row.journal_bytes += payload
     work.actions.append(Accepted(row.id, False, 0))
     admit(work, row)
