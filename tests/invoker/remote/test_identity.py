@@ -137,7 +137,7 @@ async def test_an_engine_with_a_key_signs_what_it_asks(tmp_path: Path) -> None:
         nobody = Engine(EngineSettings(), None)
         await signing.start()
         await nobody.start()
-        with pytest.raises(NotDiscovered, match="status 401"):
+        with pytest.raises(NotDiscovered, match="status code '401'"):
             await nobody.deployments.register(uri)
         await signing.deployments.register(uri)
         assert (await signing.call(call)).result == b'"Hello Ann"'
