@@ -114,9 +114,24 @@ def test_restart_as_new(world: World, key: str) -> None:
 
 
 def test_restart_of_a_workflow_is_refused(world: World, key: str) -> None:
+    later = world.send(f"/Flow/{key}-later/run/send?delay=1h", "in")
+    assert world.patch(f"/invocations/{later}/restart-as-new").status_code == 425
+    invocation_id = world.send(f"/Flow/{key}/run", "in")
+    assert world.patch(f"/invocations/{invocation_id}/restart-as-new").status_code == 409
     world.ok(f"/Flow/{key}/resolve", 1)
-    invocation_id = world.call(f"/Flow/{key}/run", "in").headers["x-restate-id"]
+    assert world.attach(invocation_id).status_code == 200
     assert world.patch(f"/invocations/{invocation_id}/restart-as-new").status_code == 422
+
+
+def test_where_a_paused_one_goes_on_that_is_pinned_to_none(world: World, key: str) -> None:
+    """To the latest deployment it may, where it goes in any case, and to no other."""
+    invocation_id = world.send("/Quick/paused", key)
+    world.until_status(invocation_id, "paused")
+    (service,) = world.sql("select deployment_id from sys_service where name = 'Quick'")
+    refused = world.patch(f"/invocations/{invocation_id}/resume", deployment=service["deployment_id"])
+    assert (refused.status_code, "deployment id cannot be changed" in refused.json()["message"]) == (409, True)
+    assert world.patch(f"/invocations/{invocation_id}/resume", deployment="latest").status_code == 200
+    assert world.attach(invocation_id).json() == "ok at try 3"
 
 
 def test_what_sql_says_of_an_invocation(world: World, key: str) -> None:

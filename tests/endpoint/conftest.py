@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -75,6 +76,12 @@ class Engine:
     def patch(self, invocation_id: str, what: str) -> None:
         response = httpx.patch(f"{self.admin}/invocations/{invocation_id}/{what}")
         assert response.status_code in (200, 202), response.text
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        answer = httpx.post(f"{self.admin}/query", json={"query": query}, headers={"accept": "application/json"})
+        assert answer.status_code == 200, answer.text
+        rows: list[dict[str, Any]] = answer.json()["rows"]
+        return rows
 
     def outcome(self, invocation_id: str) -> httpx.Response:
         return self.http.get(f"/restate/invocation/{invocation_id}/attach")

@@ -57,6 +57,18 @@ async def nothing(ctx: perdure.Context) -> None:
     return None
 
 
+@work.handler(
+    invocation_retry_policy=perdure.InvocationRetryPolicy(
+        timedelta(milliseconds=10), max_attempts=2, on_max_attempts="pause"
+    )
+)
+async def context_in_a_step(ctx: perdure.Context) -> None:
+    async def step() -> None:
+        await ctx.sleep(SHORT)
+
+    await ctx.run_typed("step", step)
+
+
 @work.handler()
 async def length(ctx: perdure.Context, text: str) -> int:
     return len(text)

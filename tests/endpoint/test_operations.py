@@ -43,6 +43,21 @@ def test_what_only_perdure_has_is_named(engine: Engine) -> None:
     assert answer == "True" if engine.name == "perdure" else "no attempt_epoch" in str(answer)
 
 
+def test_a_step_that_uses_the_context_pauses_with_the_code(engine: Engine) -> None:
+    """At once on perdure, and under the policy on a Restate server, which has no such thing as pausing at once."""
+    invocation_id = engine.send("/Work/context_in_a_step")
+    paused = f"where id = '{invocation_id}' and event_type = 'Paused'"
+    wait_until(lambda: engine.sql(f"select 1 as one from sys_journal_events {paused}"))
+    (event,) = engine.sql(
+        f"select event_json -> 'last_failure' ->> 'error_message' as why from sys_journal_events {paused}"
+    )
+    assert "PD0412" in event["why"] and "services.py:" in event["why"]
+    failed = f"where id = '{invocation_id}' and event_type = 'TransientError'"
+    (attempts,) = engine.sql(f"select count(*) as failed from sys_journal_events {failed}")
+    assert attempts["failed"] == (0 if engine.name == "perdure" else 1)
+    engine.patch(invocation_id, "kill")
+
+
 def test_timeouts(engine: Engine) -> None:
     assert engine.answer("/Work/timeouts") == ["timeout", "wait_for", "['fast'] 1", "8", "1", "0", "b"]
 

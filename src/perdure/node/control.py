@@ -123,10 +123,10 @@ class Control(Core):
         if row is None:
             raise InvocationNotFound()
         service, _ = self.registry.resolve(row.target.service, row.target.handler)
-        if service.kind is ServiceKind.WORKFLOW:
-            raise _refused(Fared.UNSUPPORTED, invocation_id)
         pin: Pin | None = None
         if row.status is Status.COMPLETED:  # otherwise it is refused for what it is
+            if service.kind is ServiceKind.WORKFLOW:
+                raise _refused(Fared.UNSUPPORTED, invocation_id)
             from_index = self._before_output(row, from_index)
             pin = self._pin_of_copy(row, deployment) if from_index > 0 else self._pin_of_input(row, deployment)
         new_id = make_invocation_id(partition_key(invocation_id), ulid(self.now_ms(), self.random.bytes(10)))
@@ -152,6 +152,8 @@ class Control(Core):
             return None
         if row.status not in (Status.INVOKED, Status.SUSPENDED, Status.PAUSED):
             return None  # it is refused for what it is
+        if row.protocol_version is None and row.status is Status.PAUSED and deployment == LATEST:
+            return None  # there it goes in any case: it is pinned to none
         if row.protocol_version is None or (row.status is Status.INVOKED and not row.retry_at_ms):
             raise _refused(Fared.NOT_MOVABLE, row.id)
         there = self._deployment(row, deployment)
@@ -325,8 +327,8 @@ def _refused(
                 f"The prefix of the journal '{format_invocation_id(invocation_id)}' up to 'from' (included) {why}", 400
             )
         case Fared.NOT_MOVABLE, _:
-            why = "the deployment cannot be changed: the invocation is pinned to none yet, or an attempt is under way."
-            return ControlRefused(f"{why} Pause it first.", 409)
+            why = "is still running or the deployment id is not pinned yet, deployment id cannot be changed."
+            return ControlRefused(f"{it} {why}", 409)
     return ControlRefused(
         f"Restarting the invocation '{format_invocation_id(invocation_id)}' is not supported. Restarting workflows is not "
         "supported, and restarting invocations created using the old service protocol.",

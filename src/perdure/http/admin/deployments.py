@@ -122,7 +122,7 @@ class DeploymentRoutes:
                 dry_run=asked.dry_run,
             )
         except DeploymentNotFound:
-            raise _no_such(wanted) from None
+            raise AdminRefused(404, f"not found in the schema registry: {wanted}") from None
         return json_reply(shapes.detailed_deployment(self._engine, row))
 
     async def replace(self, request: Request) -> Response:

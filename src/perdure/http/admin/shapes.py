@@ -289,7 +289,9 @@ def handler(spec: HandlerSpec, of_service: Policies, *, streams: bool = True) ->
     )
 
 
-_NO_INACTIVITY = "The inactivity_timeout {} has no effect: the deployment answers one request at a time."
+_NO_INACTIVITY = (
+    "The configured inactivity_timeout {} will not be applied because the handler is exposed in Request/Response mode."
+)
 
 
 def _own(ms: int | None) -> str | None:

@@ -27,12 +27,12 @@ def _restart(work: Work, record: Restart) -> Control:
     old = None if seq is None else work.tables.invocation(seq)
     if old is None:
         return Control.NOT_FOUND
-    if old.handler_kind is HandlerKind.RUN:
-        return Control.UNSUPPORTED
     if old.status in (Status.SCHEDULED, Status.INBOXED):
         return Control.NOT_STARTED
     if old.status is not Status.COMPLETED:
         return Control.NOT_COMPLETED
+    if old.handler_kind is HandlerKind.RUN:
+        return Control.UNSUPPORTED
     if not old.journal_length:
         return Control.INPUT_GONE
     if not 0 <= record.from_index < old.journal_length:
