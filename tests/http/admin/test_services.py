@@ -200,6 +200,15 @@ async def test_the_openapi_of_a_service_names_its_public_routes(server: Any, dep
             f"/restate/invocation/Chooser/{name}/{{idempotencyKey}}/output",
         )
     }
+    tags = [
+        ("call", "post", "", "Request Response"),
+        ("send", "post", "", "Send"),
+        ("invocation", "get", "/{idempotencyKey}/attach", "Attach"),
+        ("invocation", "get", "/{idempotencyKey}/output", "Get Output"),
+    ]
+    for start, method, end, tag in tags:
+        assert described["paths"][f"/restate/{start}/Chooser/plain{end}"][method]["tags"] == [tag]
+    assert [tag["name"] for tag in described["tags"]] == [tag for *_, tag in tags]
     call = described["paths"]["/restate/call/Chooser/plain"]["post"]
     assert call["requestBody"]["content"] == {
         "application/json": {"schema": {"$ref": "#/components/schemas/plainRequest"}}

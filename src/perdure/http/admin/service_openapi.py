@@ -11,6 +11,8 @@ from perdure.model.service import HandlerSpec, PayloadRules, ServiceSpec
 from perdure.model.target import HandlerKind, ServiceKind
 
 Json = dict[str, object]
+_CALL, _SEND, _ATTACH, _OUTPUT = "Request Response", "Send", "Attach", "Get Output"
+"""The tags, by what a route is for."""
 
 
 def service_openapi(spec: ServiceSpec, revision: int, ingress_url: str | None) -> Json:
@@ -23,8 +25,9 @@ def service_openapi(spec: ServiceSpec, revision: int, ingress_url: str | None) -
     described = _Description(spec)
     document: Json = {"openapi": "3.1.0", "info": info}
     if ingress_url:
-        document["servers"] = [{"url": ingress_url}]
-    return document | {"paths": described.paths, "components": described.components}
+        document["servers"] = [{"url": f"{ingress_url.rstrip('/')}/"}]
+    tags = [{"name": name} for name in (_CALL, _SEND, _ATTACH, _OUTPUT)]
+    return document | {"paths": described.paths, "components": described.components, "tags": tags}
 
 
 class _Description:
@@ -47,9 +50,10 @@ class _Description:
         about: Json = {"summary": handler.name, "description": handler.documentation or f"Handler {handler.name}"}
         sent = about | self._body(handler)
         key = [] if run else [_ref("parameters", "idempotencyKeyHeader")]
-        self._add(f"/restate/call/{place}", "post", handler.name, sent, key, {"200": result})
+        self._add(f"/restate/call/{place}", "post", handler.name, sent | {"tags": [_CALL]}, key, {"200": result})
         delayed = [*key, _ref("parameters", "delay")]
-        accepted: Json = {"202": _ref("responses", "Send")}
+        accepted: Json = {"200": _ref("responses", "Send"), "202": _ref("responses", "Send")}
+        sent |= {"tags": [_SEND]}
         self._add(f"/restate/send/{place}", "post", f"{handler.name}Send", sent, delayed, accepted)
         if run:
             of, by = f"/restate/workflow/{self._name}/{{key}}", []
@@ -57,9 +61,11 @@ class _Description:
             of = f"/restate/invocation/{place}/{{idempotencyKey}}"
             by = [_ref("parameters", "idempotencyKeyPath")]
         missing: Json = {"404": _ref("responses", "InvocationNotFoundError")}
-        self._add(f"{of}/attach", "get", f"{handler.name}Attach", about, by, {"200": result} | missing)
+        attached = about | {"tags": [_ATTACH], "deprecated": True}
+        self._add(f"{of}/attach", "get", f"{handler.name}Attach", attached, by, {"200": result} | missing)
         pending: Json = {"470": _ref("responses", "InvocationNotReadyError")}
-        self._add(f"{of}/output", "get", f"{handler.name}Output", about, by, {"200": result} | missing | pending)
+        looked = about | {"tags": [_OUTPUT], "deprecated": True}
+        self._add(f"{of}/output", "get", f"{handler.name}Output", looked, by, {"200": result} | missing | pending)
 
     def _add(self, path: str, method: str, name: str, about: Json, parameters: list[Json], responses: Json) -> None:
         given = [_ref("parameters", "key"), *parameters] if self._keyed else parameters
@@ -145,6 +151,7 @@ _ERROR: Json = {
         "stacktrace": {"type": "string"},
     },
     "required": ["message", "source"],
+    "additionalProperties": False,
 }
 _RESPONSES: Json = {
     "GenericError": _error("The request was refused, or the handler ended with an error"),
@@ -167,6 +174,7 @@ _RESPONSES: Json = {
                         },
                     },
                     "required": ["invocationId", "status"],
+                    "additionalProperties": False,
                 }
             }
         },
