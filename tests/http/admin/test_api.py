@@ -39,6 +39,13 @@ async def test_routes_that_are_not_there_have_no_body(server: Any, method: str, 
     assert (answer.status, answer.body) == (status, b"")
 
 
+async def test_a_refused_method_is_told_all_that_are_served(server: Any) -> None:
+    for prefix in ("", "/v4"):
+        answer = await server.admin.ask("DELETE", f"{prefix}/services/Any")
+        assert answer.status == 405
+        assert set(answer.headers["allow"].replace(" ", "").split(",")) == {"GET", "HEAD", "PATCH"}
+
+
 async def test_version_1_is_refused(server: Any) -> None:
     for method, path in (("GET", "/v1/deployments"), ("POST", "/v1/nope")):
         answer = await server.admin.ask(method, path)

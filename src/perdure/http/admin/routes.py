@@ -5,7 +5,7 @@ Each is served plain and under the prefixes of the versions it speaks (docs/admi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 
 from perdure.http.admin import control, deployments, elsewhere, own, services, shapes
 from perdure.http.admin.openapi import admin_openapi
-from perdure.http.admin.operation import Operation, Query
+from perdure.http.admin.operation import Answer, Operation, Query
 from perdure.http.admin.replies import AdminRefused, json_reply, refusal
 from perdure.http.query.queries import queries_of
 from perdure.http.query.routes import Asked, QueryRoutes
@@ -41,7 +41,10 @@ _BATCH = "/internal/invocations_batch_operations"
 
 def application(engine: Engine, ingress_url: Callable[[], str]) -> Starlette:
     table = operations(engine, ingress_url)
-    served: list[BaseRoute] = [Route(each.path, each.answer, methods=[each.method]) for each in table]
+    answers: dict[str, dict[str, Answer]] = {}
+    for each in table:
+        answers.setdefault(each.path, {})[each.method] = each.answer
+    served: list[BaseRoute] = [Route(path, _by_method(of), methods=list(of)) for path, of in answers.items()]
     api = Starlette(
         routes=[
             *(Mount(version, app=Router(served, redirect_slashes=False)) for version in _VERSIONS),
@@ -53,6 +56,15 @@ def application(engine: Engine, ingress_url: Callable[[], str]) -> Starlette:
     )
     api.router.redirect_slashes = False
     return api
+
+
+def _by_method(answers: Mapping[str, Answer]) -> Answer:
+    """One route for each path, so that a refused method is told all that are served."""
+
+    async def answer(request: Request) -> Response:
+        return await answers["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer
 
 
 def operations(engine: Engine, ingress_url: Callable[[], str]) -> list[Operation]:
