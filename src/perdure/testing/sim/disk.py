@@ -44,6 +44,13 @@ class Inode:
         self.synced_write = 0
         """Offset of the latest write that a sync made sure of."""
 
+    def copy(self) -> Inode:
+        """As a file at rest, all of it durable."""
+        copy = Inode()
+        copy.data, copy.durable = bytearray(self.data), bytearray(self.data)
+        copy.last_write, copy.synced_write = self.last_write, self.synced_write
+        return copy
+
 
 class NameChange(NamedTuple):
     """`inode` None: the name is gone. `old`: the name it was renamed from."""
@@ -82,12 +89,16 @@ class Disk:
         """The process is killed at the operation with this number, of those that `kill_kind` names."""
         self.kill_kind = ""
         """Beginning of `KIND PATH`; empty: all operations count."""
+        self.kill_then = 0
+        """Operations of any kind that it still does after that one."""
         self.errors = 0
         """Faults that were handed out."""
         self.at_rest = False
         """The engine says that it has come to its end."""
         self.late: list[str] = []
         """What was done all the same; the first few."""
+        self.refusals = 0
+        """Those of them that only said that the disk is full."""
         self._random = random
         self._note = note
         self._durable_names: dict[str, Inode] = {}
@@ -172,7 +183,7 @@ class Disk:
     def _dies_at(self, kind: str, path: str) -> bool:
         """Whether the next operation is the one that the process does not survive."""
         wanted = f"{kind} {path}".startswith(self.kill_kind)
-        return wanted and not self.dead and self.kill_at == self.operations + 1
+        return wanted and not self.dead and not self.kill_then and self.kill_at == self.operations + 1
 
     @contextmanager
     def unwatched(self) -> Iterator[None]:
@@ -196,11 +207,15 @@ class Disk:
             return
         self.operations += 1
         if self.operations == self.kill_at:
+            if self.kill_then:
+                self.kill_at, self.kill_kind, self.kill_then = self.operations + self.kill_then, "", 0
+                return
             self.kill()
             raise Killed
 
     def _error(self, number: int, kind: str, path: str) -> OSError:
         self.errors += 1
+        self.refusals += number == errno.ENOSPC
         self._note(f"{errno.errorcode[number]} at {kind} {path}")
         return OSError(number, os.strerror(number), path)
 
@@ -222,10 +237,10 @@ class Disk:
     def new_process(self) -> None:
         self.dead = False
         self.locks.clear()
-        self.operations = self.errors = 0
+        self.operations = self.errors = self.refusals = 0
         self.at_rest = False
         self.late = []
-        self.kill_at, self.kill_kind = None, ""
+        self.kill_at, self.kill_kind, self.kill_then = None, "", 0
         self.faults = NO_FAULTS
 
     def cut_power(self) -> None:
@@ -277,16 +292,23 @@ class Disk:
             inode.durable[offset] ^= 1 << bit
         self._note(f"bit {bit} of byte {offset} of {path} flips")
 
-    def copy(self) -> dict[str, bytes]:
-        """Of a disk at rest: every file."""
-        return {name: bytes(inode.data) for name, inode in self.names.items()}
-
-    def restore(self, files: dict[str, bytes]) -> None:
-        """Put a copy back, durably."""
-        self.names.clear()
-        for name, data in files.items():
-            inode = self.names[name] = Inode()
+    def replace(self, path: str, data: bytes | None) -> None:
+        """Somebody else has put this file there, or taken it away (None), durably. Of a disk at rest."""
+        self.names.pop(path, None)
+        if data is not None:
+            inode = self.names[path] = Inode()
             inode.data, inode.durable = bytearray(data), bytearray(data)
+        self._durable_names = dict(self.names)
+        self._name_changes = []
+        self._note(f"{path} has {'gone' if data is None else f'{len(data)} other bytes'}")
+
+    def copy(self) -> dict[str, Inode]:
+        """Of a disk at rest: every file."""
+        return {name: inode.copy() for name, inode in self.names.items()}
+
+    def restore(self, files: dict[str, Inode]) -> None:
+        """Put a copy back, durably."""
+        self.names = {name: inode.copy() for name, inode in files.items()}
         self._durable_names = dict(self.names)
         self._name_changes = []
         self._note("restored from a copy")
@@ -296,10 +318,16 @@ class Disk:
 
 
 class Mount:
-    """The disk as one process has it; nothing that the process leaves behind reaches the disk after `unmount`."""
+    """The disk as one process has it; nothing that the process leaves behind reaches the disk after `unmount`.
 
-    def __init__(self, disk: Disk) -> None:
+    `on_second_try` hears of files that are written or synced after that has failed: what is on the platter is unknown then.
+    """
+
+    def __init__(self, disk: Disk, on_second_try: Callable[[str], None] = lambda path: None) -> None:
         self.disk = disk
+        self.failed: set[str] = set()
+        """Files whose writing or syncing failed, and not for want of space."""
+        self.on_second_try = on_second_try
 
     def unmount(self) -> None:
         self.disk = _Nowhere(Random(0), lambda note: None)

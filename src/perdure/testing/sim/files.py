@@ -14,7 +14,8 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -79,13 +80,16 @@ class SimFile:
         return self._disk().read(self._path, self._inode, count, offset)
 
     def pwritev(self, buffers: Sequence[bytes], offset: int) -> None:
-        self._disk().write(self._path, self._inode, b"".join(buffers), offset)
+        with self._tried():
+            self._disk().write(self._path, self._inode, b"".join(buffers), offset)
 
     def datasync(self) -> None:
-        self._disk().sync(self._path, self._inode)
+        with self._tried():
+            self._disk().sync(self._path, self._inode)
 
     def sync(self) -> None:
-        self._disk().sync(self._path, self._inode)
+        with self._tried():
+            self._disk().sync(self._path, self._inode)
 
     def size(self) -> int:
         self._disk()
@@ -93,6 +97,17 @@ class SimFile:
 
     def close(self) -> None:
         self._closed = True
+
+    @contextmanager
+    def _tried(self) -> Iterator[None]:
+        if self._path in self._mount.failed:
+            self._mount.on_second_try(self._path)
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EBADF):
+                self._mount.failed.add(self._path)
+            raise
 
     def _disk(self) -> Disk:
         if self._closed:

@@ -47,6 +47,8 @@ _SEGMENTS_MAX = 2
 _UNWINDING_ROUNDS = 20
 
 
+_ROOM_SEEN_WITHIN_S = 10.0
+"""Of the moment from which a full disk has room again."""
 _TOLD_WITHIN_S = 60.0
 """Of the end of the engine: longer than anybody sleeps between two things that he does."""
 Someone: TypeAlias = Client | Errand | Outside | Operator
@@ -107,7 +109,7 @@ class Process:
         world.kill = disk.kill
         world.ended = False
         world.process_began_s = simulation.now_s
-        mount = Mount(disk)
+        mount = Mount(disk, self._second_try)
         vfs = SimVFS(f"sim{self._number}", mount, simulation.scratch)
         engine = self._make_engine(loop, random, mount, vfs)
         main = loop.create_task(self._main(engine, loop))
@@ -125,7 +127,9 @@ class Process:
         simulation = self._simulation
         scenario = simulation.scenario
         options = dict(scenario.settings)
-        segment_bytes = options.pop("segment_bytes")
+        segment_bytes = options.pop("segment_bytes") * self._life.segments
+        if self._life.synced:
+            options["durability"] = "fsync"
         settings = EngineSettings(
             data=DATA,
             partitions=scenario.partitions,
@@ -156,9 +160,10 @@ class Process:
         simulation, life = self._simulation, self._life
         if life.ending == "operations":
             simulation.disk.kill_at, simulation.disk.kill_kind = int(life.after), life.kind
+            simulation.disk.kill_then = life.then
         elif life.ending == "time":
             loop.call_later(life.after, simulation.disk.kill)
-        self._plan_faults(loop)
+        self._plan_faults(loop, engine)
         try:
             await engine.start()
         except (PerdureError, OSError) as error:
@@ -185,6 +190,7 @@ class Process:
                 self._failed(error)
             else:
                 self.stopped = True
+                self._judge_stop()
             simulation.trace.note("stopped")
         else:
             self._failed(await engine.failed())
@@ -193,6 +199,19 @@ class Process:
         if simulation.disk.locks:
             simulation.world.broken("end", "the engine has ended, and its data directory is locked")
         await self._everybody_hears(dict(zip([*callers, *background], [*tasks, *helpers], strict=True)))
+
+    def _judge_stop(self) -> None:
+        """What an engine leaves behind that stopped in order."""
+        disk, broken = self._simulation.disk, self._simulation.world.broken
+        if disk.locks and not disk.dead:
+            broken("stop", f"still locked: {sorted(disk.locks)}")
+        begun = [name for name in disk.names if name.endswith(".new") and "clean-stop" not in name]
+        if begun:
+            broken("stop", f"left under construction: {begun}")
+
+    def _second_try(self, path: str) -> None:
+        if self._simulation.scenario.settings["durability"] == "fsync":
+            self._simulation.world.broken("failed", f"{path} was written or synced after that had failed")
 
     async def _everybody_hears(self, tasks: dict[Someone, asyncio.Task[None]]) -> None:
         """Who waits for an engine that has come to its end is told so."""
@@ -203,7 +222,11 @@ class Process:
         if names:
             self._simulation.world.broken("caller", f"the engine has ended, and these still wait for it: {names}")
 
-    def _plan_faults(self, loop: SimLoop) -> None:
+    def _judge_room(self, engine: SimEngine) -> None:
+        if engine.phase is Phase.READY and not engine.log.accepting:
+            self._simulation.world.broken("full", "there is room again, and new invocations are still refused")
+
+    def _plan_faults(self, loop: SimLoop, engine: SimEngine) -> None:
         life, disk = self._life, self._simulation.disk
 
         def begin() -> None:
@@ -211,6 +234,8 @@ class Process:
 
         def end() -> None:
             disk.faults = NO_FAULTS
+            if life.faults.full:
+                loop.call_later(_ROOM_SEEN_WITHIN_S, self._judge_room, engine)
 
         if life.faults == NO_FAULTS:
             return
@@ -326,9 +351,10 @@ class Process:
 
     def _failed(self, error: BaseException | None) -> None:
         simulation = self._simulation
+        disk = simulation.disk
         if simulation.damaged and _names_damage(error):
             simulation.over = True
-        elif not (simulation.disk.dead or simulation.disk.errors):
+        elif not (disk.dead or disk.errors > disk.refusals):  # a full disk is no reason
             simulation.world.broken("failed", f"the engine failed: {error}")
         simulation.trace.note(f"failed: {type(error).__name__}")
 

@@ -34,9 +34,9 @@ Kind = Literal[
 
 _PLAIN: tuple[Kind, ...] = (
     "step", "big", "thread", "failing", "sleep", "nap", "call", "call", "send", "send", "attach", "twice", "gather", "group",
-    "timeout", "in_time", "awakeable", "outside", "signal", "cancel", "uuid", "cell", "cell", "flow", "refused",
-    "withdraw", "abort", "naps", "sleeps", "limits", "first", "choose", "heard", "answered", "doomed", "left", "stream",
-    "queue", "wide",
+    "timeout", "in_time", "awakeable", "outside", "signal", "cancel", "cancel", "cancel", "uuid", "cell", "cell", "flow",
+    "refused", "withdraw", "abort", "naps", "sleeps", "limits", "first", "choose", "heard", "answered", "doomed", "left",
+    "stream", "queue", "wide",
 )  # fmt: skip
 _KEYED: tuple[Kind, ...] = ("set", "set", "set", "get", "get", "keys", "clear", "wipe", "big", "sleep", "call")
 

@@ -50,6 +50,9 @@ class Records:
 
     def applied(self, engine: Engine, records: list[r.Record]) -> None:
         """A batch is durable and has been applied."""
+        if engine.log.first_lsn > engine.store.applied_lsn + 1:
+            what = f"the log begins at LSN {engine.log.first_lsn}, the store ends at {engine.store.applied_lsn}"
+            self._world.broken("trimmed", what)
         first_lsn = engine.applied_lsn - len(records) + 1
         for lsn, record in enumerate(records, first_lsn):
             self._add(lsn, record)

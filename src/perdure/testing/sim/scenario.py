@@ -20,6 +20,12 @@ class Life(NamedTuple):
     """Operations on the disk, or seconds, after which the end comes."""
     kind: str = ""
     """Which operations count; empty: all."""
+    then: int = 0
+    """Operations of any kind that still follow."""
+    segments: int = 1
+    """Times the size that the scenario gives them."""
+    synced: bool = False
+    """Durability is `fsync`, whatever it is in other processes."""
     power: bool = False
     faults: Faults = NO_FAULTS
     faults_from_s: float = 0.0
@@ -168,6 +174,9 @@ def _life(random: Random, theme: Theme, incompatible: bool) -> Life:
         ending=ending,
         after=after,
         kind=kind,
+        then=random.choice((0, 0, 1, 2, 4)) if kind else 0,
+        segments=random.choice((1, 1, 1, 2)),
+        synced=random.random() < 0.3,
         power=random.random() < theme.power,
         faults=faults,
         faults_from_s=faults_from_s,
@@ -184,6 +193,8 @@ _KINDS = (
     "write /data/log/s",
     "syncdir /data/log",
     "rename /data/log",
+    "rename /data/log/s",
+    "unlink /data/log",
     "sync /data/store",
     "write /data/store",
     "read /data",
@@ -195,5 +206,6 @@ _FAULTS = (
     Faults(sync_error=0.05),
     Faults(write_error=0.05),
     Faults(read_error=0.02),
+    Faults(full=True),
     Faults(full=True),
 )

@@ -14,18 +14,21 @@ from types import ModuleType
 from typing import NamedTuple
 from unittest.mock import patch
 
+import apsw
+
 from perdure.invoker import proposals
-from perdure.log.format import FRAME_HEADER_BYTES
+from perdure.model import limits
 from perdure.node import cleaner, core, recovery, timers
 from perdure.partition import events, invariants
 from perdure.sdk.app import App
-from perdure.store import schema
+from perdure.store import schema, tables
 from perdure.testing.sim.clients import Client, Operator, Outside
-from perdure.testing.sim.disk import Disk
+from perdure.testing.sim.damage import Damage
+from perdure.testing.sim.disk import Disk, Inode, Mount
 from perdure.testing.sim.errands import make_errands
-from perdure.testing.sim.files import scratch_directory
+from perdure.testing.sim.files import SimVFS, scratch_directory
 from perdure.testing.sim.handlers import make_app
-from perdure.testing.sim.process import Process
+from perdure.testing.sim.process import DATA, Process
 from perdure.testing.sim.programs import Author
 from perdure.testing.sim.records import Records
 from perdure.testing.sim.scenario import Life, Scenario
@@ -42,12 +45,11 @@ SMALL: tuple[tuple[ModuleType, str, int], ...] = (
     (recovery, "_SLICE_RECORDS", 7),
     (events, "EVENTS_MAX", 6),
     (invariants, "EVENTS_MAX", 6),
+    (tables, "_PAGE", 5),
+    (limits, "TURN_CALLBACKS_BUDGET", 100),
+    (limits, "TURN_CALLBACKS_MAX", 2_000),
 )
 """Bounds that a short run would never reach."""
-PAGE_BYTES = 4096
-"""Of SQLite."""
-PAGE_CELLS_AT = 4
-"""Where a page says how many rows it has: the byte that counts up to 255."""
 
 
 class Report(NamedTuple):
@@ -108,11 +110,12 @@ class Simulation:
             Random(self.random.random()), self.clients, scenario.operator_s, gentle=scenario.gentle
         )
         self.errands = make_errands(scenario.errands, self.world, self.random, forgets=scenario.forgets)
+        self._damage = Damage(self.disk, Random(self.random.random()), self._connect)
         self.damaged = False
-        """A bit has flipped and nobody has refused it so far."""
+        """Something was damaged and nobody has refused it so far."""
         self.stopped_in_order = False
         """The last process stopped in order, and nothing happened to the disk since."""
-        self._copy: dict[str, bytes] = {}
+        self._copy: dict[str, Inode] = {}
         self._copied_lsn = 0
         self.over = False
         """Damage was refused by a process that had begun: there is nothing to go on with."""
@@ -155,10 +158,15 @@ class Simulation:
         self.lives += 1
         if life.flips and not self.damaged:
             self._copy, self._copied_lsn = self.disk.copy(), self.records.last_lsn
-            self.damaged = self._flip()
+            self.damaged = self._damage.begin(
+                of_store=self.scenario.flips_store,
+                stopped=self.stopped_in_order and not self.disk.errors,
+                torn_ends=self.scenario.settings["durability"] == "os",
+            )
         self.stopped_in_order = self.stopped_in_order and not self.damaged
         process = Process(self, self.lives, life)
         process.live()
+        self._damage.remember()
         self.crashes += process.crashed
         self.stopped_in_order = process.stopped
         if self.damaged and process.refused:
@@ -172,36 +180,15 @@ class Simulation:
             self.outside.begin_again()
         return process
 
-    def _flip(self) -> bool:
-        """One bit somewhere in what counts.
-
-        After a crash the last batch of the log cannot be told from a torn one when it is damaged: it is left alone.
-        """
-        random, disk = self.random, self.disk
-        of_store = self.scenario.flips_store
-        paths = sorted(
-            name for name, inode in disk.names.items() if inode.data and name.startswith("/data/store") is of_store
-        )
-        if not paths:
-            return False
-        path = random.choice(paths)
-        inode = disk.names[path]
-        begin, end = 0, len(inode.data)
-        if "/segment-" in path:
-            segments = [name for name in paths if "/segment-" in name]
-            clean = "/data/log/clean-stop" in disk.names
-            if not clean and self.scenario.settings["durability"] == "os":
-                return False  # such a log is cut at the first bad batch, as documented
-            whole = path != segments[-1] or clean
-            end = inode.last_write + FRAME_HEADER_BYTES if whole else inode.synced_write
-            begin = max(0, end - 500) if random.random() < 0.5 else 0
-        elif of_store and random.random() < 0.7:  # rows are hidden, or come back
-            begin = random.randrange(begin, end, PAGE_BYTES) + PAGE_CELLS_AT
-            end = begin + 1
-        if end <= begin:
-            return False
-        disk.flip(path, random.randrange(begin, min(end, len(inode.data))), random.randrange(8))
-        return True
+    def _connect(self) -> apsw.Connection:
+        """To the store of a disk at rest."""
+        self.disk.new_process()
+        self.disk.wait = lambda _: None
+        vfs = SimVFS(f"rest{self.lives}", Mount(self.disk), self.scratch)
+        try:
+            return apsw.Connection(str(DATA / "store.sqlite"), vfs=vfs.name)
+        finally:
+            vfs.unregister()
 
     def _to_the_end(self) -> Violation | None:
         """Lives without faults, until everything has come to its end."""

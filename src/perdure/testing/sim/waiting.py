@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from perdure.testing.sim.world import World
 
 LONG_S = 1_000_000.0
+the_end: ContextVar[asyncio.Event] = ContextVar("the_end")
+"""Of a program: set when it has nothing left to do but return."""
 
 
 class Waiting:
@@ -163,13 +166,15 @@ class Waiting:
     async def _left(self, ctx: Any, op: Operation, branch: str, index: int) -> None:
         """A task that is left to the end of its handler, and sends something on its way out: once, and then only."""
         assert op.program is not None
-        task = asyncio.create_task(self._linger(ctx, op.program))
+        task = asyncio.create_task(self._linger(ctx, op.program, the_end.get() if op.value % 2 else None))
         task.set_name("left")
         await asyncio.sleep(0)
 
-    async def _linger(self, ctx: Any, program: Program) -> None:
+    async def _linger(self, ctx: Any, program: Program, woken: asyncio.Event | None) -> None:
+        """`woken` right before the handler returns, which is too late."""
         try:
-            await asyncio.sleep(LONG_S)
+            await (asyncio.sleep(LONG_S) if woken is None else woken.wait())
+            self._world.broken("left", f"a task of {ctx.request().id} went on after its handler had returned")
         finally:
             self._launch(ctx, program, 0)
 
@@ -223,8 +228,8 @@ async def until_cancelled(ctx: Any, how: int) -> None:
         lambda: asyncio.gather(asyncio.sleep(LONG_S), asyncio.sleep(2 * LONG_S)),
         lambda: gather(ctx.awakeable()[1], ctx.sleep(LONG_S)),
         lambda: select(one=ctx.awakeable()[1], other=ctx.sleep(LONG_S)),
-        lambda: _as_a_group(ctx.awakeable()[1], ctx.sleep(LONG_S), asyncio.sleep(LONG_S)),
-        lambda: _unaware(ctx),
+        lambda: _as_a_group(ctx.awakeable()[1], ctx.sleep(LONG_S), ctx.signal("nobody sends this")),
+        lambda: _unaware(ctx, how // 10),
     )
     await ways[how % len(ways)]()
 
@@ -242,14 +247,24 @@ async def _as_a_group(*waits: Awaitable[object]) -> None:
         raise errors.exceptions[0] from None
 
 
-async def _unaware(ctx: Any) -> None:
-    """Nothing durable is pending that could fail: the next operation does."""
-    for _ in range(100):
+async def _unaware(ctx: Any, how: int) -> None:
+    """Nothing durable is pending that could fail: the next operation does, whatever it is."""
+
+    async def nothing() -> None:
+        pass
+
+    for number in range(100):
         try:
             async with asyncio.timeout(20):
                 await asyncio.Event().wait()
         except TimeoutError:
-            await ctx.sleep(0.001)
+            match how % 3:
+                case 0:
+                    await ctx.sleep(0.001)
+                case 1:
+                    await asyncio.sleep(0.001)
+                case _:
+                    await ctx.run_typed(f"unaware {number}", nothing)
 
 
 async def compensate(ctx: Any, undo: Callable[[], Awaitable[object]], tell: Callable[[], Awaitable[object]]) -> None:

@@ -111,10 +111,17 @@ class World:
         finally:
             if self.process == process:
                 runs.running_in = 0
+                runs.ended_ms = self.now_ms() if process else 0
 
     def runs_of(self, invocation_id: str, name: str) -> int:
         """How often the body of a step began."""
         return self._runs[invocation_id, name].count
+
+    def seen_at(self, invocation_id: str, name: str, now_s: float) -> None:
+        """A handler has the result of this step, and this is the time for it."""
+        runs = self._runs.get((invocation_id, name))
+        if self.process and runs is not None and round(now_s * 1000) < runs.ended_ms:
+            self.broken("time", f"the clock of {invocation_id} is behind the end of its step {name!r}")
 
     def _begin(self, invocation_id: str, name: str, branch: str, index: int, runs: _Runs) -> None:
         who = f"step {name!r} of {invocation_id}"
@@ -191,9 +198,10 @@ _LENIENT = {
 
 
 class _Runs:
-    __slots__ = ("count", "failed", "running_in")
+    __slots__ = ("count", "ended_ms", "failed", "running_in")
 
     def __init__(self) -> None:
         self.count = 0
+        self.ended_ms = 0
         self.failed = 0
         self.running_in = 0

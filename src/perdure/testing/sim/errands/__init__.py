@@ -8,6 +8,7 @@ from perdure.testing.sim.errands.deaths import Deaths
 from perdure.testing.sim.errands.errand import Errand
 from perdure.testing.sim.errands.giving_up import GivingUp
 from perdure.testing.sim.errands.interventions import Interventions
+from perdure.testing.sim.errands.misuse import Misuse
 from perdure.testing.sim.errands.refusals import Refusals
 from perdure.testing.sim.errands.restarts import Restarts
 from perdure.testing.sim.errands.reused_keys import ReusedKeys
@@ -26,6 +27,7 @@ ERRANDS: dict[str, type[Errand]] = {
     "interventions": Interventions,
     "deaths": Deaths,
     "refusals": Refusals,
+    "misuse": Misuse,
 }
 """What a seed draws from."""
 
