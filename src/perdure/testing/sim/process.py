@@ -187,7 +187,7 @@ class Process:
             try:
                 await engine.stop(grace_s=life.after)
             except (PerdureError, OSError) as error:
-                self._failed(error)
+                self._failed(error, stopping=True)
             else:
                 self.stopped = True
                 self._judge_stop()
@@ -349,12 +349,13 @@ class Process:
             simulation.world.broken("start", f"refused: {error}")
         simulation.trace.note(f"start refused: {type(error).__name__}")
 
-    def _failed(self, error: BaseException | None) -> None:
+    def _failed(self, error: BaseException | None, *, stopping: bool = False) -> None:
+        """A full disk is no reason to fail; but a stop that cannot write its last checkpoint says so."""
         simulation = self._simulation
         disk = simulation.disk
         if simulation.damaged and _names_damage(error):
             simulation.over = True
-        elif not (disk.dead or disk.errors > disk.refusals):  # a full disk is no reason
+        elif not (disk.dead or disk.errors > (0 if stopping else disk.refusals)):
             simulation.world.broken("failed", f"the engine failed: {error}")
         simulation.trace.note(f"failed: {type(error).__name__}")
 

@@ -48,6 +48,8 @@ class Theme(NamedTuple):
     faults: float = 0.03
     sync_errors: float = 0.3
     """Of those with faults: a sync that fails now and then, from the start to the end."""
+    full: float = 0.0
+    """A disk that is full for a while."""
     flips: float = 0.02
     flips_store: float = 0.0
     """Chance of the seed that flips come to SQLite's files, and to no others."""
@@ -75,6 +77,7 @@ THEMES = {
     "operator": Theme(operated=(0.05, 0.3), stop=0.1),
     "upgrade": Theme(incompatible=1.0, stop=0.4),
     "os": Theme(os=1.0, power=0.7),
+    "full": Theme(full=0.8, stop=0.4),
     "retention": Theme(forgets=1.0, stop=0.4),
     "errands": Theme(errands=(2, 3), clients=1, operated=(0.0, 0.0, 0.3), partitions=(1, 2, 3)),
 }
@@ -117,7 +120,7 @@ class Scenario(NamedTuple):
         settings = {
             "durability": "os" if random.random() < theme.os else "fsync",
             "segment_bytes": choice((8_192, 8_192, 32_768)),
-            "checkpoint_interval_ms": choice((50, 500, 2_000, 10_000)),
+            "checkpoint_interval_ms": choice((50, 500, 2_000, 10_000, 60_000)),
             "cleanup_interval_ms": choice((700, 5_000)),
             "inactivity_timeout_ms": choice((0, 200, 2_000, 60_000)),
             "journal_retention_ms": retention_ms,
@@ -159,7 +162,7 @@ def _life(random: Random, theme: Theme, incompatible: bool) -> Life:
     kind = ""
     if ending == "operations":
         kind = random.choice(_KINDS) if random.random() < theme.aimed else ""
-        most = random.choice((10, 60)) if kind else random.choice((30, 300, 1_500))
+        most = random.choice((3, 10, 60)) if kind else random.choice((30, 300, 1_500))
         after = float(random.randint(1, most))
     else:
         after = random.choice((0.05, 1.0, 10.0, 30.0)) * random.random()
@@ -169,6 +172,8 @@ def _life(random: Random, theme: Theme, incompatible: bool) -> Life:
         faults = random.choice(_FAULTS)
         if random.random() < theme.sync_errors:
             faults, faults_from_s, faults_for_s = Faults(sync_error=random.choice((0.02, 0.1))), 0.01, 1_000.0
+    if theme.full and random.random() < theme.full:
+        faults, faults_from_s, faults_for_s = Faults(full=True), 0.01 + random.random(), random.choice((0.5, 5.0, 30.0))
     return Life(
         version=random.choice(versions),
         ending=ending,
@@ -193,7 +198,7 @@ _KINDS = (
     "write /data/log/s",
     "syncdir /data/log",
     "rename /data/log",
-    "rename /data/log/s",
+    "rename /data/log/seg",
     "unlink /data/log",
     "sync /data/store",
     "write /data/store",

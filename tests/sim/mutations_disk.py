@@ -1,0 +1,116 @@
+"""Guards of the log and the store, each switched off: what a full, failing or damaged disk does, and what outgrows a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+from perdure.log import recovery, segment_log, segments
+from perdure.log.segment_log import SegmentLog
+from perdure.store import codec, schema, writer
+from perdure.store.database import Database
+
+from .mutations import mutation
+
+
+@mutation("power")
+def trimmed_one_too_far() -> Iterator[None]:
+    """A segment goes while the store still needs its last record."""
+
+    def is_covered(self: Any, segment: Any, lsn: int) -> bool:
+        position = self._segments.index(segment) + 1
+        return position < len(self._segments) and bool(self._segments[position].base_lsn <= lsn + 2)
+
+    with patch.object(SegmentLog, "_is_covered", is_covered):
+        yield
+
+
+@mutation("power")
+def named_before_its_header() -> Iterator[None]:
+    """A segment has its name before it has its header."""
+
+    def activate(self: Any, spare: Any, number: int, base_lsn: int, durability: Any) -> Any:
+        file, path = self._files.open(spare), self.path / segments.segment_name(number)
+        self._files.rename(spare, path)
+        self._files.sync_directory(self.path)
+        salt, now_ms = self._random.bytes(segments.SALT_BYTES), self._clock.now_ms()
+        header = segments.SegmentHeader(number, base_lsn, file.size(), salt, durability, now_ms)
+        file.pwritev((segments.encode_segment_header(header),), 0)
+        file.sync()
+        return segments.ActiveSegment(file, path, header, segments.SEGMENT_HEADER_BYTES)
+
+    with patch.object(segments.SegmentDirectory, "activate", activate):
+        yield
+
+
+@mutation("damage")
+def log_and_store_are_not_compared() -> Iterator[None]:
+    """A log that ends before the store, or begins behind it, is opened."""
+    with patch.object(recovery, "_require_fit", lambda segments, checkpoint_lsn: None):
+        yield
+
+
+@mutation()
+def lock_is_kept() -> Iterator[None]:
+    """A log that was closed is still locked."""
+    real = SegmentLog.close
+
+    class Kept:
+        def release(self) -> None:
+            pass
+
+    async def close(self: Any, *, clean: bool) -> None:
+        self._lock = Kept()
+        await real(self, clean=clean)
+
+    with patch.object(SegmentLog, "close", close):
+        yield
+
+
+@mutation("full")
+def full_disk_is_the_end() -> Iterator[None]:
+    with patch.object(segment_log, "_FULL", set[int]()):
+        yield
+
+
+@mutation("full")
+def full_for_ever() -> Iterator[None]:
+    """That there is room again is never found out."""
+    with patch.object(SegmentLog, "_try_again", lambda self: None):
+        yield
+
+
+@mutation("store-damage")
+def rows_without_checksums() -> Iterator[None]:
+    """A row that somebody changed is read as it is."""
+    with ExitStack() as stack:
+        for module in (codec, schema, writer):
+            stack.enter_context(patch.object(module, "row_crc", lambda key, content=b"": 0))
+        yield
+
+
+@mutation()
+def one_page_of_timers() -> Iterator[None]:
+    """Of the timers in the file only the first few are found."""
+    real = Database.timers_after
+    with patch.object(Database, "timers_after", lambda self, key, limit: real(self, key, min(limit, 2))):
+        yield
+
+
+@mutation()
+def cleared_state_comes_back() -> Iterator[None]:
+    """That a key was cleared as a whole is not written."""
+    real = writer._LayerWriter._write_named
+
+    def write_named(self: Any, table: str, overlays: Any) -> None:
+        hidden = [overlay for overlay in overlays.values() if overlay.hides]
+        for overlay in hidden:
+            overlay.hides = False
+        real(self, table, overlays)
+        for overlay in hidden:
+            overlay.hides = True
+
+    with patch.object(writer._LayerWriter, "_write_named", write_named):
+        yield
