@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-from perdure.log import recovery, segment_log, segments
+from perdure.log import format, recovery, segment_log, segments
 from perdure.log.segment_log import SegmentLog
 from perdure.store import codec, schema, writer
 from perdure.store.database import Database
@@ -32,14 +32,14 @@ def named_before_its_header() -> Iterator[None]:
     """A segment has its name before it has its header."""
 
     def activate(self: Any, spare: Any, number: int, base_lsn: int, durability: Any) -> Any:
-        file, path = self._files.open(spare), self.path / segments.segment_name(number)
+        file, path = self._files.open(spare), self.path / format.segment_name(number)
         self._files.rename(spare, path)
         self._files.sync_directory(self.path)
-        salt, now_ms = self._random.bytes(segments.SALT_BYTES), self._clock.now_ms()
-        header = segments.SegmentHeader(number, base_lsn, file.size(), salt, durability, now_ms)
-        file.pwritev((segments.encode_segment_header(header),), 0)
+        salt, now_ms = self._random.bytes(format.SALT_BYTES), self._clock.now_ms()
+        header = format.SegmentHeader(number, base_lsn, file.size(), salt, durability, now_ms)
+        file.pwritev((format.encode_segment_header(header),), 0)
         file.sync()
-        return segments.ActiveSegment(file, path, header, segments.SEGMENT_HEADER_BYTES)
+        return segments.ActiveSegment(file, path, header, format.SEGMENT_HEADER_BYTES)
 
     with patch.object(segments.SegmentDirectory, "activate", activate):
         yield
