@@ -132,10 +132,13 @@ class Damage:
         return True
 
     def _swap(self) -> bool:
+        """A segment and another file of the log have each other's content: a segment, or a spare with its former life."""
         segments = self._segments()
-        if len(segments) < 2:
+        one = self._random.choice(segments) if segments else ""
+        others = [path for path in self._paths(f"{LOG}s") if path != one]
+        if not one or not others:
             return False
-        one, other = self._random.sample(segments, 2)
+        other = self._random.choice(others)
         held = bytes(self._disk.names[one].data)
         self._replace(one, bytes(self._disk.names[other].data))
         return self._replace(other, held)

@@ -164,9 +164,10 @@ class Simulation:
                 torn_ends=self.scenario.settings["durability"] == "os",
             )
         self.stopped_in_order = self.stopped_in_order and not self.damaged
+        if not self.damaged:
+            self._damage.remember()
         process = Process(self, self.lives, life)
         process.live()
-        self._damage.remember()
         self.crashes += process.crashed
         self.stopped_in_order = process.stopped
         if self.damaged and process.refused:
