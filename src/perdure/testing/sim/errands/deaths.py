@@ -15,7 +15,7 @@ from perdure.sdk.context import Context
 from perdure.sdk.service import Service
 from perdure.store.rows import Status
 from perdure.testing.sim.errands.errand import Errand, value
-from perdure.testing.sim.handlers import step
+from perdure.testing.sim.steps import step
 from perdure.testing.sim.world import World
 
 

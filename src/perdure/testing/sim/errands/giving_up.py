@@ -18,7 +18,7 @@ from perdure.sdk.retry import InvocationRetryPolicy
 from perdure.sdk.service import Service
 from perdure.store.rows import Status
 from perdure.testing.sim.errands.errand import Errand, value
-from perdure.testing.sim.handlers import step
+from perdure.testing.sim.steps import step
 from perdure.testing.sim.world import World
 
 _KILLED_AFTER = 3

@@ -20,7 +20,7 @@ from perdure.sdk.context import ObjectContext
 from perdure.sdk.object import VirtualObject
 from perdure.store.rows import Invocation, Status
 from perdure.testing.sim.errands.errand import Errand, value
-from perdure.testing.sim.handlers import step
+from perdure.testing.sim.steps import step
 from perdure.testing.sim.world import World
 
 OVER = ["failed", 409]

@@ -17,7 +17,7 @@ from perdure.node.errors import ControlRefused, InvocationNotFound
 from perdure.sdk.context import ObjectContext
 from perdure.sdk.object import VirtualObject
 from perdure.testing.sim.errands.errand import Errand, value
-from perdure.testing.sim.handlers import step
+from perdure.testing.sim.steps import step
 from perdure.testing.sim.world import World
 
 

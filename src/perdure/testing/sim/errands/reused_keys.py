@@ -16,7 +16,7 @@ from perdure.node.errors import ControlRefused, InvocationNotFound
 from perdure.sdk.context import Context
 from perdure.sdk.service import Service
 from perdure.testing.sim.errands.errand import Errand, value
-from perdure.testing.sim.handlers import step
+from perdure.testing.sim.steps import step
 from perdure.testing.sim.world import World
 
 _RETENTION_S = 4

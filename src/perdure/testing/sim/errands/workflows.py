@@ -15,7 +15,7 @@ from perdure.sdk.context import WorkflowContext, WorkflowSharedContext
 from perdure.sdk.errors import TerminalError
 from perdure.sdk.workflow import Workflow
 from perdure.testing.sim.errands.errand import Errand, client_of
-from perdure.testing.sim.handlers import step
+from perdure.testing.sim.steps import step
 from perdure.testing.sim.world import World
 
 KEY = "order"

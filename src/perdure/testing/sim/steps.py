@@ -1,0 +1,47 @@
+"""The step that all simulated handlers take: it reports to the world when its body runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from perdure.sdk.context import Context
+from perdure.sdk.futures import DurableFuture
+from perdure.testing.sim.world import World
+
+
+def step(
+    world: World,
+    ctx: Context,
+    name: str,
+    branch: str,
+    index: int,
+    value: Any,
+    *,
+    ms: int = 0,
+    times: int = 0,
+    thread: bool = False,
+    act: Callable[[], None] | None = None,
+) -> DurableFuture[Any]:
+    """A step that reports to the world, fails `times` times, takes `ms`, and returns `value`."""
+    invocation_id = ctx.request().id
+
+    async def body() -> Any:
+        with world.runs(invocation_id, name, branch, index) as before:
+            await asyncio.sleep(ms / 1000)
+            if before < times:
+                raise _Failing(name)
+            if act is not None:
+                act()
+            return value
+
+    def plain() -> Any:
+        with world.runs(invocation_id, name, branch, index, stoppable=False):
+            return value
+
+    return ctx.run_typed(name, plain if thread else body)
+
+
+class _Failing(Exception):
+    """What a step does before it succeeds."""
