@@ -170,8 +170,8 @@ async def initiate(ctx: ObjectContext, job: Job) -> str:
 @cron.handler()
 async def execute(ctx: ObjectContext, job: Job) -> None:
     done = (await ctx.get("done", type_hint=int) or 0) + 1
-    ctx.set("done", done)
     await ctx.run_typed("tick", lambda: happened("tick"))
+    ctx.set("done", done)
     if done < job.times:
         await schedule(ctx, job, done)
     else:
