@@ -32,8 +32,8 @@ class RawFloor:
         os.fsync(self._descriptor)
         self._at = 0
 
-    def seconds(self, size: int, count: int) -> list[float]:
-        """Of each of `count` writes of `size` bytes."""
+    def seconds(self, size: int, count: int, pause_s: float = 0.0) -> list[float]:
+        """Of each of `count` writes of `size` bytes, with a busy pause behind each."""
         data = os.urandom(size)
         seconds = []
         for _ in range(count):
@@ -42,8 +42,11 @@ class RawFloor:
             began = time.perf_counter()
             os.pwrite(self._descriptor, data, self._at)
             os.fdatasync(self._descriptor)
-            seconds.append(time.perf_counter() - began)
+            ended = time.perf_counter()
+            seconds.append(ended - began)
             self._at += size
+            while time.perf_counter() - ended < pause_s:
+                pass
         return seconds
 
 
