@@ -18,13 +18,17 @@ from perdure.invoker import local, steps
 from perdure.log import recovery, scan, segments
 from perdure.log.segment_log import SegmentLog
 from perdure.model import journal
-from perdure.model.records import Forget
+from perdure.model.records import Forget, Invoke, KillMessage
 from perdure.node import timers
+from perdure.node.callers import Callers
 from perdure.node.checkpoints import Checkpoints
 from perdure.node.core import Core
+from perdure.node.data_directory import DataDirectory
+from perdure.node.engine import Engine
+from perdure.node.requests import Accepted
 from perdure.partition import apply as applying
 from perdure.partition import lifecycle, promises
-from perdure.partition.actions import Control, Delivered
+from perdure.partition.actions import Control, Controlled, Delivered
 from perdure.partition.messages import handle
 from perdure.partition.transitions import attempts, control, progress, restart
 from perdure.partition.transitions.state_changes import modify_state
@@ -681,4 +685,142 @@ def signals_to_the_suspended_are_lost() -> Iterator[None]:
         return lifecycle.signal(work, invocation_id, signal_id, result)
 
     with patch("perdure.partition.transitions.signals.signal", signal):
+        yield
+
+
+@mutation("errands")
+def the_paused_wake_for_anything() -> Iterator[None]:
+    """Whatever a paused invocation is told lets it go on."""
+    real = lifecycle.tell
+
+    def tell(work: Any, row: Any, notification: Any) -> None:
+        was = row.status
+        real(work, row, notification)
+        if was is row.status is Status.PAUSED:
+            lifecycle.start(work, row)
+
+    with patch.object(lifecycle, "tell", tell):
+        yield
+
+
+@mutation("errands")
+def the_living_are_purged() -> Iterator[None]:
+    """A purge does not ask whether its invocation has ended."""
+
+    def finished(work: Any, record: Any, move: Any) -> None:
+        row = control._find(work, record)
+        if row is not None:
+            move(work, row)
+        work.actions.append(Controlled(Control.NOT_FOUND if row is None else Control.DONE))
+
+    with patch.object(control, "_finished", finished):
+        yield
+
+
+@mutation("errands")
+def what_was_sent_outlives_a_kill() -> Iterator[None]:
+    """A kill reaches those that were called, and not those that were sent."""
+
+    def kill_called(work: Any, row: Any) -> None:
+        for entry in work.tables.journal(row.seq).entries:
+            if isinstance(entry, journal.Call) and entry.request is not None:
+                callee = entry.request.invocation_id
+                work.send(work.home_of(callee), KillMessage(callee))
+
+    with patch.object(lifecycle, "kill_called", kill_called):
+        yield
+
+
+@mutation("errands")
+def deaths_are_not_counted() -> Iterator[None]:
+    """A handler that takes its process down does so for ever."""
+
+    def interrupted(work: Any, record: Any) -> None:
+        attempts.interrupted(work, record)
+        work.tables.edit(record.seq).interruptions = 0
+
+    transitions = {**applying.TRANSITIONS, applying.records.Interrupted: interrupted}
+    with patch.object(applying, "TRANSITIONS", transitions):
+        yield
+
+
+@mutation("errands")
+def a_run_leaves_its_state() -> Iterator[None]:
+    """The next run of a workflow finds the state of the one that was purged."""
+
+    def drop(work: Any, row: Any) -> None:
+        with patch.object(type(work.tables), "clear_all_state", lambda self, service, key: None):
+            real(work, row)
+
+    real = lifecycle.drop
+    with _patched(patch("perdure.partition.transitions.forget.drop", drop), patch.object(lifecycle, "drop", drop)):
+        yield
+
+
+@mutation("errands")
+def inboxes_have_no_bound() -> Iterator[None]:
+    """However many wait for a key, one more is taken."""
+    with patch.object(Engine, "_check_inbox", lambda self, spec, target, invocation_id: None):
+        yield
+
+
+# --- who waits outside ------------------------------------------------------------------------------------------------------
+
+
+@mutation()
+def sends_are_acknowledged_at_once() -> Iterator[None]:
+    """Who sends is told before anything is durable."""
+
+    async def send(self: Any, request: Any) -> Accepted:
+        await self._until_it_takes_calls()
+        _, invoke = self._prepare(request)
+        self.propose(Invoke(self.home_of(invoke.invocation_id), self.now_ms(), invoke), awaited=True)
+        return Accepted(invoke.invocation_id, False, invoke.execute_at_ms)
+
+    with patch.object(Engine, "send", send):
+        yield
+
+
+@mutation()
+def who_waits_is_not_told_of_the_end() -> Iterator[None]:
+    """An engine that stops or fails leaves its callers alone."""
+    with patch.object(Callers, "fail", lambda self, make_error: None):
+        yield
+
+
+@mutation()
+def nobody_answers_for_the_unknown() -> Iterator[None]:
+    """Who attaches to an invocation that there is not waits for ever."""
+    real = lifecycle.attach
+
+    def attach(work: Any, invocation_id: bytes, caller: Any, *, wait: bool) -> None:
+        if work.tables.find(invocation_id) is not None:
+            real(work, invocation_id, caller, wait=wait)
+
+    with patch.object(lifecycle, "attach", attach):
+        yield
+
+
+# --- processes --------------------------------------------------------------------------------------------------------------
+
+
+@mutation()
+def leaders_have_one_number() -> Iterator[None]:
+    """A process that takes a partition does not say so to those that come after it."""
+    transitions = {**applying.TRANSITIONS, applying.records.Lead: lambda work, record: None}
+    with patch.object(applying, "TRANSITIONS", transitions):
+        yield
+
+
+@mutation()
+def checkpoints_only_at_the_end() -> Iterator[None]:
+    """Nothing is written down before an engine stops."""
+    with patch.object(Checkpoints, "start", lambda self: None):
+        yield
+
+
+@mutation()
+def directories_stay_locked() -> Iterator[None]:
+    """An engine that has ended keeps its data directory."""
+    with patch.object(DataDirectory, "release", lambda self: None):
         yield

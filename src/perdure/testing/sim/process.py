@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from perdure.log.errors import LogStopped
 from perdure.model.errors import PerdureError
 from perdure.model.ids import parse_invocation_id
+from perdure.model.journal import Failure
 from perdure.model.limits import SEGMENT_FIRST_BYTES
 from perdure.model.records import Record
 from perdure.node.engine import Engine
@@ -51,6 +52,7 @@ _ROOM_SEEN_WITHIN_S = 10.0
 """Of the moment from which a full disk has room again."""
 _TOLD_WITHIN_S = 60.0
 """Of the end of the engine: longer than anybody sleeps between two things that he does."""
+_KILLED = Failure(409, "killed")
 Someone: TypeAlias = Client | Errand | Outside | Operator
 
 
@@ -63,6 +65,11 @@ class SimEngine(Engine):
         with self.simulation.disk.unwatched():
             row = self.find(parse_invocation_id(invocation_id))
         return row is not None and row.status is Status.INVOKED and not row.retry_at_ms
+
+    def is_stopped(self, invocation_id: str) -> bool:
+        with self.simulation.disk.unwatched():
+            row = self.find(parse_invocation_id(invocation_id))
+        return row is not None and (row.status is Status.PAUSED or row.result == _KILLED)
 
     def after_batch(self, records: list[Record]) -> None:
         self.simulation.records.applied(self, records)
@@ -150,8 +157,9 @@ class Process:
         )
         engine.simulation = simulation
         simulation.world.now_ms = engine.now_ms
+        simulation.world.look_over = lambda: self._look_over(engine)
         if simulation.errands:  # who reads the store changes when its checkpoints end: without errands nobody does
-            simulation.world.may_run = engine.runs
+            simulation.world.may_run, simulation.world.is_stopped = engine.runs, engine.is_stopped
         return engine
 
     # --- while it lives -----------------------------------------------------------------------------------------------------
@@ -331,6 +339,13 @@ class Process:
                 row = tables.invocation(seq)
                 assert row is not None
                 await engine.resume(row.id)
+
+    def _look_over(self, engine: SimEngine) -> None:
+        with self._simulation.disk.unwatched():
+            try:
+                self._check_all(engine)
+            except PerdureError as broken:
+                self._simulation.world.broken("invariants", str(broken))
 
     def _check_all(self, engine: SimEngine) -> None:
         for tables in engine.store.tables:

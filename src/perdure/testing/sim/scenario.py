@@ -62,7 +62,7 @@ class Theme(NamedTuple):
     os: float = 0.03
     forgets: float = 0.15
     partitions: tuple[int, ...] = (1, 1, 2, 3)
-    errands: tuple[int, ...] = (0, 0, 0, 1)
+    errands: tuple[int, ...] = (0, 0, 1)
     """How many there are at once."""
     clients: int = 3
     """At most."""
@@ -81,7 +81,7 @@ THEMES = {
     "os": Theme(os=1.0, power=0.7),
     "full": Theme(full=0.8, stop=0.4),
     "retention": Theme(forgets=1.0, stop=0.4),
-    "errands": Theme(errands=(2, 3), clients=1, operated=(0.0, 0.0, 0.3), partitions=(1, 2, 3)),
+    "errands": Theme(errands=(3, 4), clients=1, operated=(0.0, 0.0, 0.3), partitions=(1, 2, 3)),
 }
 """What a seed draws from."""
 ASKED_FOR = {

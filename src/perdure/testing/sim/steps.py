@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from perdure.sdk.context import Context
 from perdure.sdk.futures import DurableFuture
+from perdure.sdk.steps import RunOptions
 from perdure.testing.sim.world import World
 
 
@@ -23,8 +25,12 @@ def step(
     times: int = 0,
     thread: bool = False,
     act: Callable[[], None] | None = None,
+    attempts_max: int | None = None,
 ) -> DurableFuture[Any]:
-    """A step that reports to the world, fails `times` times, takes `ms`, and returns `value`."""
+    """A step that reports to the world, fails `times` times, takes `ms`, and returns `value`.
+
+    `attempts_max`: it has a retry policy of its own.
+    """
     invocation_id = ctx.request().id
 
     async def body() -> Any:
@@ -40,7 +46,10 @@ def step(
         with world.runs(invocation_id, name, branch, index, stoppable=False):
             return value
 
-    return ctx.run_typed(name, plain if thread else body)
+    if attempts_max is None:
+        return ctx.run_typed(name, plain if thread else body)
+    policy = RunOptions[Any](max_attempts=attempts_max, initial_retry_interval=timedelta(milliseconds=20))
+    return ctx.run_typed(name, body, policy)
 
 
 class _Failing(Exception):

@@ -71,8 +71,12 @@ class World:
         """Somebody may pause and resume whatever there is."""
         self.last_processes = False
         """From here on no process dies, but by what its handlers do."""
+        self.look_over: Callable[[], None] = lambda: None
+        """Check all tables of the engine that lives."""
         self.kill: Callable[[], None] = lambda: None
         """What a handler does that takes its process down."""
+        self.is_stopped: Callable[[str], bool] = lambda _: False
+        """Whether this invocation is paused or was killed: what it did is stopped."""
         self.repeated = 0
         """Steps that ran again, as they may."""
         self._runs: dict[tuple[str, str], _Runs] = {}
@@ -104,6 +108,8 @@ class World:
             self._begin(invocation_id, name, branch, index, runs)
         try:
             yield runs.failed
+            if self.process == process and process and stoppable and self.is_stopped(invocation_id):
+                self.broken("over", f"step {name!r} of {invocation_id} ran on, which is paused or was killed")
         except Exception:
             if self.process == process:
                 runs.failed += 1

@@ -1,7 +1,8 @@
-"""Retry policies that come to their end: one kills the invocation, one pauses it until somebody resumes it.
+"""Retry policies that come to their end: one kills the invocation, one pauses it until somebody resumes it, two give up steps.
 
-What must hold: nobody gives up before the attempts that were promised; who is killed takes along what it sent; who is paused
-stays, and goes on when it is resumed, with its failures counted anew.
+What must hold: nobody gives up before the attempts that were promised, nor makes more of them than processes took down; who is
+killed takes along what it sent; who is paused stays, and goes on when it is resumed, with its failures counted anew; steps
+side by side are counted each for itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from random import Random
 from perdure.model.ids import format_invocation_id
 from perdure.node.engine import Engine
 from perdure.node.errors import InvocationNotFound
+from perdure.node.requests import Outcome
 from perdure.sdk.context import Context
+from perdure.sdk.errors import TerminalError
 from perdure.sdk.retry import InvocationRetryPolicy
 from perdure.sdk.service import Service
 from perdure.store.rows import Status
@@ -23,6 +26,7 @@ from perdure.testing.sim.world import World
 
 _KILLED_AFTER = 3
 _PAUSED_AFTER = 2
+_SLIPS = (2, 5)
 _FIRST = timedelta(milliseconds=30)
 
 
@@ -31,8 +35,10 @@ class GivingUp(Errand):
 
     def __init__(self, world: World, random: Random, *, forgets: bool) -> None:
         super().__init__(world, random, forgets=forgets)
-        self._turns = [random.choice(("fall", "stumble")) for _ in range(random.randint(1, 3))]
+        self._turns = [random.choice(("fall", "stumble", "slip")) for _ in range(random.randint(1, 3))]
         self._stumbling = b""
+        self._began_in: dict[str, int] = {}
+        """In which process a turn was first taken."""
         self.service = self._make_service()
 
     def _make_service(self) -> Service:
@@ -58,6 +64,20 @@ class GivingUp(Errand):
             return stumbled
 
         @frail.handler()
+        async def slip(ctx: Context) -> list[int]:
+            steps = [
+                step(world, ctx, f"slip {most}", str(most), 1, None, times=1_000_000, attempts_max=most)
+                for most in _SLIPS
+            ]
+            codes: list[int] = []
+            for each in steps:
+                try:
+                    await each
+                except TerminalError as error:
+                    codes.append(error.status_code)
+            return codes
+
+        @frail.handler()
         async def wait_for_ever(ctx: Context) -> None:
             await ctx.awakeable()[1]
 
@@ -66,17 +86,37 @@ class GivingUp(Errand):
     async def turn(self, engine: Engine) -> bool:
         if not self._turns:
             return False
-        await (self._fall if self._turns[0] == "fall" else self._stumble)(engine)
+        await getattr(self, f"_{self._turns[0]}")(engine)
         self._turns.pop(0)
         return bool(self._turns)
 
     async def _fall(self, engine: Engine) -> None:
-        key = f"fall {len(self._turns)}"
-        outcome = await engine.call(self.request("fall", None, idempotency_key=key))
-        runs = self.world.runs_of(format_invocation_id(outcome.invocation_id), "fall")
-        self.note(f"{key} gave up after {runs}")
-        if value(outcome) != ["failed", 500] or runs < _KILLED_AFTER:
-            self.broken(f"{key} ended with {value(outcome)} after {runs} attempts of {_KILLED_AFTER}")
+        key, outcome = await self._call(engine, "fall")
+        if value(outcome) != ["failed", 500]:
+            self.broken(f"{key} was to give up, and ended with {value(outcome)}")
+        self._count(key, outcome, "fall", _KILLED_AFTER)
+
+    async def _slip(self, engine: Engine) -> None:
+        key, outcome = await self._call(engine, "slip")
+        if value(outcome) != [500] * len(_SLIPS):
+            self.broken(f"the steps of {key} were to give up, and it ended with {value(outcome)}")
+        for most in _SLIPS:
+            self._count(key, outcome, f"slip {most}", most)
+
+    async def _call(self, engine: Engine, handler: str) -> tuple[str, Outcome]:
+        key = f"{handler} {len(self._turns)}"
+        self._began_in.setdefault(key, self.world.process)
+        return key, await engine.call(self.request(handler, None, idempotency_key=key))
+
+    def _count(self, key: str, outcome: Outcome, name: str, promised: int) -> None:
+        """A process that dies may take one attempt along, of which nobody knows; who resumes it has all counted anew."""
+        runs = self.world.runs_of(format_invocation_id(outcome.invocation_id), name)
+        deaths = self.world.process - self._began_in[key]
+        self.note(f"{name} of {key} gave up after {runs}")
+        if runs < promised or (runs > promised + deaths and not self.world.meddled):
+            self.broken(
+                f"{name} of {key} gave up after {runs} attempts; {promised} were promised, {deaths} processes died"
+            )
 
     async def _stumble(self, engine: Engine) -> None:
         times = 1 + 2 * len(self._turns)

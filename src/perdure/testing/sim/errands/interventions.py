@@ -8,8 +8,9 @@ it is resumed, and then hears what it was told meanwhile; who is to be tried now
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -18,6 +19,7 @@ from perdure.node.engine import Engine
 from perdure.node.errors import ControlRefused, InvocationNotFound
 from perdure.sdk.context import ObjectContext
 from perdure.sdk.object import VirtualObject
+from perdure.sdk.retry import InvocationRetryPolicy
 from perdure.store.rows import Invocation, Status
 from perdure.testing.sim.errands.errand import Errand, value
 from perdure.testing.sim.steps import step
@@ -28,9 +30,20 @@ _DELAY_S = 1_000
 _ACTS = {
     "signal": (("kill",), ("cancel",), ("pause", "cancel"), ("pause", "tell", "resume"), ("tell",), ("pause", "kill")),
     "sleep": (("kill",), ("cancel",), ("pause", "resume", "cancel"), ("pause", "cancel"), ("pause", "kill")),
-    "step": (("kill",), ("cancel",), ("pause", "kill"), ("pause", "resume", "kill")),
-    "retry": (("kill",), ("resume", "kill"), ("cancel",), ("pause", "cancel"), ("pause", "resume", "kill")),
+    "step": (("kill",), ("cancel",), ("nudge", "kill"), ("pause", "kill"), ("pause", "resume", "kill")),
+    "retry": (
+        ("kill",),
+        ("resume", "kill"),
+        ("cancel",),
+        ("pause", "cancel"),
+        ("pause", "resume", "kill"),
+        ("pause", "kill"),
+    ),
 }
+_PATIENT = InvocationRetryPolicy(max_interval=timedelta(seconds=10), max_attempts=1_000)
+_HASTY = InvocationRetryPolicy(
+    initial_interval=timedelta(milliseconds=20), max_interval=timedelta(milliseconds=100), max_attempts=100_000
+)
 """By what the invocation waits for: what is done to it, the last of which ends it."""
 
 _PLAN = ("send", "act", "see", "again", "clean")
@@ -60,7 +73,7 @@ class Interventions(Errand):
 
     def __init__(self, world: World, random: Random, *, forgets: bool) -> None:
         super().__init__(world, random, forgets=forgets)
-        self._left = [self._family(number) for number in range(random.randint(1, 3))]
+        self._left = [self._family(number) for number in range(random.randint(2, 4))]
         self._known = {family.key: family for family in self._left}
         self._plan = list(_PLAN)
         self.service = self._make_service()
@@ -72,10 +85,10 @@ class Interventions(Errand):
         return Family(f"ward {number}", waits, acts, ends=ends, killed=acts[-1] == "kill")
 
     def _make_service(self) -> VirtualObject:
-        world, known = self.world, self._known
+        world, known, random = self.world, self._known, self.random
         ward = VirtualObject("Ward")
 
-        @ward.handler()
+        @ward.handler(invocation_retry_policy=self.random.choice((_PATIENT, _HASTY)))
         async def lie(ctx: ObjectContext, waits: str) -> list[int]:
             called = ctx.object_call(stay, f"{ctx.key()} called")
             sent = ctx.object_send(stay, f"{ctx.key()} sent")
@@ -100,6 +113,7 @@ class Interventions(Errand):
 
         @ward.handler()
         async def stay(ctx: ObjectContext) -> None:
+            await step(world, ctx, "sigh", "", 1, None, ms=random.choice((0, 30_000)))
             if not ctx.key().endswith("below"):
                 await ctx.object_call(stay, f"{ctx.key()} below")
             await ctx.awakeable()[1]
@@ -134,18 +148,26 @@ class Interventions(Errand):
         later = self.request("up", None, key=f"{family.key} later", idempotency_key="later")
         later.delay_ms = _DELAY_S * 1000
         family.later = (await engine.send(later)).invocation_id
+        await self._refused(engine.send_signal(family.later, "go", b"1"), f"a signal for what comes after {family.key}")
         return True
+
+    async def _refused(self, asked: Awaitable[object], what: str) -> None:
+        try:
+            await asked
+        except (ControlRefused, InvocationNotFound):
+            return
+        self.broken(f"{what} is acknowledged")
 
     async def _act(self, engine: Engine, family: Family) -> bool:
         """One thing at a time, while others wait for the end outside. False: there is more to do."""
         row = await self.find(engine, family.parent)
         if not family.acts:
             return True
+        if family.paused and row is not None and row.status is not Status.PAUSED and not self.world.meddled:
+            self.broken(f"{family.key} was paused, and is {row.status.name}")
         if row is None or len(family.children) < 3 or not self._is_due(family, row):
             await asyncio.sleep(0.1)
             return False
-        if family.paused and row.status is not Status.PAUSED and not self.world.meddled:
-            self.broken(f"{family.key} was paused, and is {row.status.name}")
         waiting = [asyncio.ensure_future(engine.attach(family.parent)) for _ in range(2)]
         try:
             await asyncio.sleep(self.random.choice((0.0, 0.3, 3.0)) * self.random.random())
@@ -170,6 +192,9 @@ class Interventions(Errand):
     async def _ask(self, engine: Engine, family: Family, act: str) -> None:
         self.note(f"{act} {family.key}")
         asked, family.asked = family.asked, True
+        if not asked and not self.world.meddled:
+            await self._refused(engine.purge(family.parent), f"a purge of {family.key}, which lives,")
+            await self._refused(engine.restart(family.parent), f"a restart of {family.key}, which lives,")
         if act != "tell":
             family.paused = False
         try:
@@ -178,6 +203,8 @@ class Interventions(Errand):
             if not asked and not self.world.meddled:
                 self.broken(f"{act} of {family.key}, which lives, is refused: {refused}")
         family.asked = False
+        await engine.ready()
+        self.world.look_over()
 
     async def _do(self, engine: Engine, act: str, family: Family) -> None:
         row = await self.find(engine, family.parent)
@@ -192,6 +219,10 @@ class Interventions(Errand):
                 await engine.pause(family.parent)
                 family.paused = True
                 await self._expect(engine, family, act, lambda row: row.status is Status.PAUSED)
+            case "nudge":
+                runs = row is not None and row.status is Status.INVOKED and not row.retry_at_ms
+                if await engine.resume(family.parent) and runs and not self.world.meddled:
+                    self.broken(f"{family.key} runs, and is resumed")
             case "resume":
                 if await engine.resume(family.parent):
                     await self._expect(engine, family, act, lambda row: row.epoch > epoch)
@@ -224,11 +255,7 @@ class Interventions(Errand):
     async def _again(self, engine: Engine, family: Family) -> bool:
         """What has ended cannot be changed any more."""
         for act in ("kill", "cancel", "pause", "resume"):
-            try:
-                await getattr(engine, act)(family.parent)
-            except (ControlRefused, InvocationNotFound):
-                continue
-            self.broken(f"{act} of {family.key}, which has ended, is acknowledged")
+            await self._refused(getattr(engine, act)(family.parent), f"{act} of {family.key}, which has ended,")
         try:
             outcome = await engine.attach(family.parent)
         except InvocationNotFound:
@@ -241,9 +268,10 @@ class Interventions(Errand):
 
     async def _clean(self, engine: Engine, family: Family) -> bool:
         """What nobody takes along is ended by hand, in its place or before its time, and has never run."""
-        for child in (family.later, parse_invocation_id(family.children["sent"])):
+        end_later = self.random.choice((engine.kill, engine.cancel))
+        for end, child in ((end_later, family.later), (engine.kill, parse_invocation_id(family.children["sent"]))):
             try:
-                await engine.kill(child)
+                await end(child)
             except (ControlRefused, InvocationNotFound):
                 continue
             row = await self.find(engine, child)

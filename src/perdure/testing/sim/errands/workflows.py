@@ -6,10 +6,12 @@ retention; a purged run takes its promises along.
 
 from __future__ import annotations
 
+import asyncio
 from random import Random
 
 from perdure.client.client import Client
 from perdure.client.errors import Refused
+from perdure.model.ids import parse_invocation_id
 from perdure.node.engine import Engine
 from perdure.sdk.context import WorkflowContext, WorkflowSharedContext
 from perdure.sdk.errors import TerminalError
@@ -44,6 +46,7 @@ class Workflows(Errand):
 
     def __init__(self, world: World, random: Random, *, forgets: bool) -> None:
         super().__init__(world, random, forgets=forgets)
+        self._engine: Engine
         self._round = 0
         self._rounds = random.randint(1, 2)
         self._plan: list[str] = []
@@ -96,6 +99,7 @@ class Workflows(Errand):
             self._round += 1
         what = self._plan[0]
         self.note(f"round {self._round} {what}")
+        self._engine = engine
         before, self._tried = self._tried, True
         await getattr(self, f"_do_{what}")(client_of(engine), before)
         self._tried = False
@@ -129,6 +133,11 @@ class Workflows(Errand):
         """One waits for a promise that nobody keeps."""
         sent = await client.object_send(self._hope, KEY, idempotency_key=f"hope {self._round}")
         self._hoper = sent.invocation_id
+        while True:  # until it waits: behind the purge it would wait for the next run
+            row = await self.find(self._engine, parse_invocation_id(self._hoper))
+            if row is None or row.journal_length > 1:
+                return
+            await asyncio.sleep(0.1)
 
     async def _do_gone(self, client: Client, tried: bool) -> None:
         """With the run its state is gone and its promises, and who waits for one is told."""
