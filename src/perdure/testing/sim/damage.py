@@ -7,6 +7,7 @@ never had it: `Damage` then leaves the last batch alone. After a stop in order n
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from random import Random
 from typing import Any
 
@@ -30,10 +31,12 @@ Kind = Callable[[], bool]
 class Damage:
     """`begin` damages one thing; False: there was nothing to damage. `stopped`: the last process stopped in order."""
 
-    def __init__(self, disk: Disk, random: Random, connect: Callable[[], apsw.Connection]) -> None:
+    def __init__(
+        self, disk: Disk, random: Random, connected: Callable[[], AbstractContextManager[apsw.Connection]]
+    ) -> None:
         self._disk = disk
         self._random = random
-        self._connect = connect
+        self._connected = connected
         self._stopped = False
         self._older: dict[str, Inode] = {}
         """What the disk held once when it was at rest."""
@@ -180,17 +183,12 @@ class Damage:
         """Somebody changes a row with a tool that knows how to keep the checksums of pages."""
         if not self._paths(STORE):
             return False
-        with self._disk.unwatched():
-            connection = self._connect()
-            try:
-                tables = {name for (name,) in _all(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'")}
-                if "store" not in tables:
-                    return False
-                return self._random.choice(
-                    (self._change_row, self._change_row, self._swap_rows, self._number, self._lose)
-                )(connection)
-            finally:
-                connection.close()
+        with self._disk.unwatched(), self._connected() as connection:
+            tables = {name for (name,) in _all(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'")}
+            if "store" not in tables:
+                return False
+            kinds = (self._change_row, self._change_row, self._swap_rows, self._number, self._lose)
+            return self._random.choice(kinds)(connection)
 
     def _some_table(self, connection: apsw.Connection, least: int) -> str | None:
         full = [table for table in _ROWS if _all(connection, f"SELECT count(*) FROM {table}")[0][0] >= least]

@@ -7,7 +7,8 @@ does. A seed gives the same trace on every machine with the same Python.
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -110,7 +111,7 @@ class Simulation:
             Random(self.random.random()), self.clients, scenario.operator_s, gentle=scenario.gentle
         )
         self.errands = make_errands(scenario.errands, self.world, self.random, forgets=scenario.forgets)
-        self._damage = Damage(self.disk, Random(self.random.random()), self._connect)
+        self._damage = Damage(self.disk, Random(self.random.random()), self._connected)
         self.damaged = False
         """Something was damaged and nobody has refused it so far."""
         self.stopped_in_order = False
@@ -181,13 +182,18 @@ class Simulation:
             self.outside.begin_again()
         return process
 
-    def _connect(self) -> apsw.Connection:
+    @contextmanager
+    def _connected(self) -> Iterator[apsw.Connection]:
         """To the store of a disk at rest."""
         self.disk.new_process()
         self.disk.wait = lambda _: None
         vfs = SimVFS(f"rest{self.lives}", Mount(self.disk), self.scratch)
         try:
-            return apsw.Connection(str(DATA / "store.sqlite"), vfs=vfs.name)
+            connection = apsw.Connection(str(DATA / "store.sqlite"), vfs=vfs.name)
+            try:
+                yield connection
+            finally:
+                connection.close(True)
         finally:
             vfs.unregister()
 

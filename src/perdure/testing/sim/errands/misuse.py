@@ -75,8 +75,13 @@ class Misuse(Errand):
 
         @clumsy.handler(invocation_retry_policy=once)
         async def unordered(ctx: ObjectContext) -> None:
-            for each in asyncio.as_completed([asyncio.sleep(1), asyncio.sleep(2)]):
-                await each
+            waits = [asyncio.sleep(1), asyncio.sleep(2)]
+            try:
+                for each in asyncio.as_completed(waits):
+                    await each
+            finally:
+                for wait in waits:
+                    wait.close()
 
         @clumsy.handler(invocation_retry_policy=once, kind="shared")
         async def write_shared(ctx: ObjectSharedContext) -> None:
