@@ -483,7 +483,7 @@ def who_attaches_after_the_end_waits() -> Iterator[None]:
     with _patched(
         patch.object(lifecycle, "attach", attach),
         patch("perdure.node.performer.check_record", lambda record, tables: None),
-        patch("perdure.testing.sim.process.check_partition", lambda tables, seqs, partitions: None),
+        patch("perdure.testing.sim.engine.check_partition", lambda tables, seqs, partitions: None),
     ):
         yield
 

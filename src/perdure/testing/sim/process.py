@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from perdure.log.errors import LogStopped
 from perdure.model.errors import PerdureError
-from perdure.model.ids import parse_invocation_id
-from perdure.model.journal import Failure
 from perdure.model.limits import SEGMENT_FIRST_BYTES
-from perdure.model.records import Record
-from perdure.node.engine import Engine
 from perdure.node.errors import NodeStopped
 from perdure.node.phase import Phase
 from perdure.node.settings import EngineSettings
-from perdure.partition.invariants import check_partition
 from perdure.store.rows import Status
 from perdure.testing.sim.clients import Client, Operator, Outside
 from perdure.testing.sim.disk import NO_FAULTS, Mount
+from perdure.testing.sim.engine import SimEngine
 from perdure.testing.sim.errands.errand import Errand
 from perdure.testing.sim.files import SimFiles, SimVFS
 from perdure.testing.sim.scenario import Life
@@ -41,7 +37,7 @@ _LONGEST_WAIT_S = 400.0
 _QUIET_S = 150.0
 """Longer than anything waits: when nothing has happened for this time, nothing will."""
 _FORGOTTEN_WITHIN_S = 30.0
-"""Of the end of its retention: longer than a checkpoint and a turn of the cleaner take."""
+"""Of the end of its retention and a checkpoint: longer than a turn of the cleaner takes."""
 _WRITTEN_WITHIN_S = 5.0
 _SEGMENTS_MAX = 2
 """That is written to, and one that was sealed when the last checkpoint began."""
@@ -52,34 +48,7 @@ _ROOM_SEEN_WITHIN_S = 10.0
 """Of the moment from which a full disk has room again."""
 _TOLD_WITHIN_S = 60.0
 """Of the end of the engine: longer than anybody sleeps between two things that he does."""
-_KILLED = Failure(409, "killed")
 Someone: TypeAlias = Client | Errand | Outside | Operator
-
-
-class SimEngine(Engine):
-    """The engine, with somebody who looks on."""
-
-    simulation: Simulation
-
-    def runs(self, invocation_id: str) -> bool:
-        with self.simulation.disk.unwatched():
-            row = self.find(parse_invocation_id(invocation_id))
-        return row is not None and row.status is Status.INVOKED and not row.retry_at_ms
-
-    def is_stopped(self, invocation_id: str) -> bool:
-        with self.simulation.disk.unwatched():
-            row = self.find(parse_invocation_id(invocation_id))
-        return row is not None and (row.status is Status.PAUSED or row.result == _KILLED)
-
-    def after_batch(self, records: list[Record]) -> None:
-        self.simulation.records.applied(self, records)
-        super().after_batch(records)
-        if len(self.pool) > self.settings.concurrent_attempts_max:
-            self.simulation.world.broken("bounds", f"{len(self.pool)} attempts at once")
-        if self.store.active_bytes > 2 * self.settings.layer_bytes_max and not self.pool.throttled:
-            self.simulation.world.broken(
-                "bounds", f"{self.store.active_bytes} bytes wait to be written, and all goes on"
-            )
 
 
 class Process:
@@ -191,7 +160,7 @@ class Process:
         await self._until_the_end(engine, tasks)
         if engine.phase is Phase.READY:
             with simulation.disk.unwatched():
-                self._check_all(engine)
+                engine.check_all()
             try:
                 await engine.stop(grace_s=life.after)
             except (PerdureError, OSError) as error:
@@ -283,7 +252,7 @@ class Process:
         await self._resume_paused(engine)
         resumed_again, seen_lsn, quiet_s, step_s = False, 0, 0.0, 0.05
         while not failed.done():
-            left = _unfinished(engine)
+            left = engine.unfinished()
             left += [f"errand {each.check}" for each in simulation.errands if not each.done]
             left += [f"client with {client.requests[0].name}" for client in simulation.clients if client.requests]
             if not left:
@@ -306,8 +275,10 @@ class Process:
             step_s = min(2 * step_s, 10.0)
 
     async def _judge_retention(self, engine: SimEngine) -> None:
-        await asyncio.sleep(2 * _FORGOTTEN_WITHIN_S)
-        overdue_ms = engine.now_ms() - int(_FORGOTTEN_WITHIN_S * 1000)
+        """What has ended is known to the cleaner from the next checkpoint on."""
+        within_s = _FORGOTTEN_WITHIN_S + engine.settings.checkpoint_interval_ms / 1000
+        await asyncio.sleep(2 * within_s)
+        overdue_ms = engine.now_ms() - int(within_s * 1000)
         for tables in engine.store.tables:
             for seq in tables.with_status(Status.COMPLETED):
                 row = tables.invocation(seq)
@@ -343,13 +314,9 @@ class Process:
     def _look_over(self, engine: SimEngine) -> None:
         with self._simulation.disk.unwatched():
             try:
-                self._check_all(engine)
+                engine.check_all()
             except PerdureError as broken:
                 self._simulation.world.broken("invariants", str(broken))
-
-    def _check_all(self, engine: SimEngine) -> None:
-        for tables in engine.store.tables:
-            check_partition(tables, range(1, tables.meta.next_seq), engine.partitions)
 
     # --- how it ends --------------------------------------------------------------------------------------------------------
 
@@ -423,16 +390,3 @@ def _unwind(loop: SimLoop) -> None:
         loop.run_forever()
     for task in asyncio.all_tasks(loop):
         task._log_destroy_pending = False  # type: ignore[attr-defined]
-
-
-def _unfinished(engine: SimEngine) -> list[str]:
-    """Invocations that have not ended, and messages on their way from one partition to another."""
-    left: list[str] = []
-    for tables in engine.store.tables:
-        for seq in range(1, tables.meta.next_seq):
-            row = tables.invocation(seq)
-            if row is not None and row.status is not Status.COMPLETED:
-                left.append(f"{row.status.name} {row.target}")
-        for target in range(engine.partitions):
-            left += [f"message {number} to partition {target}" for number, _ in tables.outbox(target, 0, 10)]
-    return left

@@ -1,0 +1,60 @@
+"""The engine of a simulated process, with somebody who looks on: what it has, and what it does with each batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.model.ids import parse_invocation_id
+from perdure.model.journal import Failure
+from perdure.model.records import Record
+from perdure.node.engine import Engine
+from perdure.partition.invariants import check_partition
+from perdure.store.rows import Status
+
+if TYPE_CHECKING:
+    from perdure.testing.sim.simulation import Simulation
+
+_KILLED = Failure(409, "killed")
+
+
+class SimEngine(Engine):
+    """`simulation` is set by whoever makes it."""
+
+    simulation: Simulation
+
+    def runs(self, invocation_id: str) -> bool:
+        with self.simulation.disk.unwatched():
+            row = self.find(parse_invocation_id(invocation_id))
+        return row is not None and row.status is Status.INVOKED and not row.retry_at_ms
+
+    def is_stopped(self, invocation_id: str) -> bool:
+        with self.simulation.disk.unwatched():
+            row = self.find(parse_invocation_id(invocation_id))
+        return row is not None and (row.status is Status.PAUSED or row.result == _KILLED)
+
+    def after_batch(self, records: list[Record]) -> None:
+        self.simulation.records.applied(self, records)
+        super().after_batch(records)
+        if len(self.pool) > self.settings.concurrent_attempts_max:
+            self.simulation.world.broken("bounds", f"{len(self.pool)} attempts at once")
+        if self.store.active_bytes > 2 * self.settings.layer_bytes_max and not self.pool.throttled:
+            self.simulation.world.broken(
+                "bounds", f"{self.store.active_bytes} bytes wait to be written, and all goes on"
+            )
+
+    def check_all(self) -> None:
+        """Errors: InvariantBroken."""
+        for tables in self.store.tables:
+            check_partition(tables, range(1, tables.meta.next_seq), self.partitions)
+
+    def unfinished(self) -> list[str]:
+        """Invocations that have not ended, and messages on their way from one partition to another."""
+        left: list[str] = []
+        for tables in self.store.tables:
+            for seq in range(1, tables.meta.next_seq):
+                row = tables.invocation(seq)
+                if row is not None and row.status is not Status.COMPLETED:
+                    left.append(f"{row.status.name} {row.target}")
+            for target in range(self.partitions):
+                left += [f"message {number} to partition {target}" for number, _ in tables.outbox(target, 0, 10)]
+        return left
