@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-from perdure.log import format, recovery, segment_log, segments
+from perdure.log import format, segment_log, segments
+from perdure.log.group_commit import GroupCommit
 from perdure.log.segment_log import SegmentLog
 from perdure.store import codec, schema, writer
 from perdure.store.database import Database
@@ -45,13 +46,6 @@ def named_before_its_header() -> Iterator[None]:
         yield
 
 
-@mutation("damage")
-def log_and_store_are_not_compared() -> Iterator[None]:
-    """A log that ends before the store, or begins behind it, is opened."""
-    with patch.object(recovery, "_require_fit", lambda segments, checkpoint_lsn: None):
-        yield
-
-
 @mutation()
 def lock_is_kept() -> Iterator[None]:
     """A log that was closed is still locked."""
@@ -66,6 +60,19 @@ def lock_is_kept() -> Iterator[None]:
         await real(self, clean=clean)
 
     with patch.object(SegmentLog, "close", close):
+        yield
+
+
+@mutation("errors")
+def failures_are_kept_quiet() -> Iterator[None]:
+    """The engine does not hear that its log has failed."""
+    real = GroupCommit._fail
+
+    def fail(self: Any, failure: Any) -> None:
+        self._on_failure = lambda failure: None
+        real(self, failure)
+
+    with patch.object(GroupCommit, "_fail", fail):
         yield
 
 

@@ -46,6 +46,8 @@ _UNWINDING_ROUNDS = 20
 
 _ROOM_SEEN_WITHIN_S = 10.0
 """Of the moment from which a full disk has room again."""
+_FAILURE_TOLD_WITHIN_S = 1.0
+"""Of a write or a sync of the log that fails: longer than the news from a thread takes."""
 _TOLD_WITHIN_S = 60.0
 """Of the end of the engine: longer than anybody sleeps between two things that he does."""
 Someone: TypeAlias = Client | Errand | Outside | Operator
@@ -85,7 +87,7 @@ class Process:
         world.kill = disk.kill
         world.ended = False
         world.process_began_s = simulation.now_s
-        mount = Mount(disk, self._second_try)
+        mount = self._mount = Mount(disk, self._second_try)
         vfs = SimVFS(f"sim{self._number}", mount, simulation.scratch)
         engine = self._make_engine(loop, random, mount, vfs)
         main = loop.create_task(self._main(engine, loop))
@@ -158,6 +160,10 @@ class Process:
         tasks = [loop.create_task(self._stoppable(each, engine)) for each in callers]
         helpers = [loop.create_task(self._stoppable(each, engine)) for each in background]
         await self._until_the_end(engine, tasks)
+        if self._mount.failed and engine.phase is Phase.READY:
+            await asyncio.sleep(_FAILURE_TOLD_WITHIN_S)
+            if engine.phase is Phase.READY:
+                simulation.world.broken("failed", f"{sorted(self._mount.failed)} failed, and the engine goes on")
         if engine.phase is Phase.READY:
             with simulation.disk.unwatched():
                 engine.check_all()

@@ -66,7 +66,7 @@ class Theme(NamedTuple):
     """How many there are at once."""
     clients: int = 3
     """At most."""
-    checkpoints_ms: tuple[int, ...] = (50, 500, 2_000, 10_000, 60_000)
+    checkpoints_ms: tuple[int, ...] = (50, 500, 2_000, 10_000, 10_000)
     """Between two: with few of them the log grows long."""
 
 
@@ -75,7 +75,7 @@ THEMES = {
     "power": Theme(power=1.0, aimed=0.9, stop=0.0),
     "partitions": Theme(partitions=(2, 3, 5)),
     "errors": Theme(faults=0.7, sync_errors=0.7, power=0.8),
-    "damage": Theme(flips=0.8, flips_store=0.5, stop=0.5, checkpoints_ms=(500, 60_000, 60_000)),
+    "damage": Theme(flips=0.8, flips_store=0.5, stop=0.5, forgets=0.0, checkpoints_ms=(500, 60_000, 60_000)),
     "operator": Theme(operated=(0.05, 0.3), stop=0.1),
     "upgrade": Theme(incompatible=1.0, stop=0.4),
     "os": Theme(os=1.0, power=0.7),
