@@ -78,7 +78,9 @@ class Engine:
         assert response.status_code in (200, 202), response.text
 
     def sql(self, query: str) -> list[dict[str, Any]]:
-        answer = httpx.post(f"{self.admin}/query", json={"query": query}, headers={"accept": "application/json"})
+        answer = httpx.post(
+            f"{self.admin}/query", json={"query": query}, headers={"accept": "application/json"}, timeout=60
+        )
         assert answer.status_code == 200, answer.text
         rows: list[dict[str, Any]] = answer.json()["rows"]
         return rows
