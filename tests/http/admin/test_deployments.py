@@ -316,6 +316,8 @@ async def test_deployments_that_are_not_there(server: Any, wanted: str, status: 
             assert answer.body.decode().startswith("Invalid URL: Cannot parse `deployment` with value `")
         else:
             assert (wanted in answer.json()["message"], answer.json()["restate_code"]) == (True, None)
+            if method == "PATCH":
+                assert answer.json()["message"] == f"not found in the schema registry: {wanted}"
 
 
 async def test_a_handler_may_go(server: Any, deploy: Any) -> None:
