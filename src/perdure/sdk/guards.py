@@ -22,7 +22,8 @@ from perdure.sdk.errors import DirectIOError, OutsideWakeError, UnorderedError, 
 _STDLIB = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 _SITE = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 _PERDURE = str(Path(__file__).parent.parent)
-_ENSURE_FUTURE: CodeType = asyncio.tasks._ensure_future.__code__  # type: ignore[attr-defined]
+_ENSURE_FUTURE: CodeType = getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_future).__code__
+"""The function that turns a coroutine into a task; it has another name in Python 3.11."""
 
 
 class Guarded(Protocol):
