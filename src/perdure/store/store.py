@@ -163,7 +163,11 @@ class Store:
         if not keep or not connection.in_transaction:  # SQLite has ended it: the disk failed under a read
             let_go(connection)
             return
-        connection.execute("ROLLBACK")
+        try:
+            connection.execute("ROLLBACK")
+        except apsw.InterruptError:  # a read that was begun and interrupted is still open
+            let_go(connection)
+            return
         self._spare_readers.append(connection)
 
     # --- for the cleaner, and for comparison ------------------------------------------------------------------------------

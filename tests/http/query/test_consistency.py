@@ -80,9 +80,9 @@ async def test_no_transfer_is_ever_seen_half(world: Any, slow_reads: None) -> No
             step += 1
             await world.call(f"Bank/{ACCOUNTS[(number + step) % 6]}/pay", ACCOUNTS[(number + 3 * step + 1) % 6])
 
-    moving = [asyncio.ensure_future(move(number)) for number in range(8)]
+    moving = [asyncio.ensure_future(move(number)) for number in range(3)]
     seen = []
-    for _ in range(12):
+    for _ in range(9):
         row = await world.row(
             "SELECT (SELECT sum(CAST(value_utf8 AS BIGINT)) FROM state WHERE service_name = 'Bank') AS held, "
             "(SELECT count(*) FROM sys_invocation WHERE target_handler_name = 'take' AND status != 'completed') AS moving, "
@@ -91,7 +91,7 @@ async def test_no_transfer_is_ever_seen_half(world: Any, slow_reads: None) -> No
         seen.append(row)
     done = True
     await asyncio.gather(*moving)
-    assert len({row["invocations"] for row in seen}) > 6, "the queries saw different moments"
+    assert len({row["invocations"] for row in seen}) > 4, "the queries saw different moments"
     assert {row["held"] + row["moving"] for row in seen} == {START * len(ACCOUNTS)}, seen
     assert any(row["moving"] for row in seen), "some coins were seen on their way"
 
