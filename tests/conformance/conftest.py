@@ -35,7 +35,7 @@ class World:
 
     def __init__(self, name: str, ingress: str, admin: str) -> None:
         self.name = name
-        # httpx closes what looks idle beyond 20 connections: with more threads than that, also one that another thread has just been given.
+        # httpx closes what looks idle beyond so many connections, also one that another thread has just been given.
         self.ingress = httpx.Client(base_url=ingress, timeout=30, limits=httpx.Limits(max_keepalive_connections=None))
         self.admin = httpx.Client(base_url=admin, timeout=30)
 

@@ -7,6 +7,7 @@ order, while the handler waits. Time stands still unless nothing else can happen
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -366,11 +367,16 @@ def _run_in(step: Step) -> bytes | Failure:
         return await asyncio.get_running_loop().create_task(step.body(), context=step.context)  # type: ignore[arg-type]
 
     running = asyncio._get_running_loop()
+    task = None
+    if sys.version_info >= (3, 14) and running is not None:
+        task = asyncio.tasks._swap_current_task(running, None)  # the current task is the thread's there
     asyncio._set_running_loop(None)
     try:
         result: bytes | Failure = asyncio.run(main())
     finally:
         asyncio._set_running_loop(running)
+        if task is not None:
+            asyncio.tasks._swap_current_task(running, task)
     return result
 
 

@@ -38,12 +38,15 @@ LOOP_VERSION = 1
 """Part of an app's identity: raised when the order in which this loop runs things changes."""
 
 _get_running_loop, _set_running_loop = asyncio._get_running_loop, asyncio._set_running_loop
+_ONE_CURRENT_TASK = sys.version_info >= (3, 14)
+"""The current task is the thread's, not the loop's: a turn within a task of another loop has to put that one aside."""
+_swap_current_task: Any = getattr(asyncio.tasks, "_swap_current_task", None)  # not in Python 3.11
 _get_hooks, _set_hooks = sys.get_asyncgen_hooks, sys.set_asyncgen_hooks
 _collecting, _stop_collecting, _collect_again = gc.isenabled, gc.disable, gc.enable
 _log = logging.getLogger("perdure.handler")
 _SLEEP_DONE = asyncio.futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 
-Entered = tuple[Any, Any, bool]
+Entered = tuple[Any, Any, Any, bool]
 Ready = deque["TurnHandle | TurnTimer"]
 
 _spare_queues: list[Ready] = []
@@ -157,7 +160,9 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
 
     def enter(self) -> Entered:
         """Make this the running loop of the calling thread; `leave` takes what this returns."""
-        entered = (_get_running_loop(), _get_hooks(), _collecting())
+        outer = _get_running_loop()
+        task = _swap_current_task(outer, None) if _ONE_CURRENT_TASK and outer is not None else None
+        entered = (outer, task, _get_hooks(), _collecting())
         # Garbage collection at a moment of its own choosing would run finalizers inside a turn.
         _stop_collecting()
         _set_running_loop(self)
@@ -172,9 +177,11 @@ class DeterministicLoop(guards.NoDirectIO, asyncio.AbstractEventLoop):
         if not self._ready and not self._closed:
             _spare_queues.append(self._ready)
             self._ready = _NO_QUEUE
-        loop, hooks, collecting = entered
+        outer, task, hooks, collecting = entered
         _set_hooks(*hooks)
-        _set_running_loop(loop)
+        _set_running_loop(outer)
+        if task is not None:
+            _swap_current_task(outer, task)
         if collecting:
             _collect_again()
 
