@@ -1,5 +1,5 @@
 # Each target does its own set-up: a fresh Debian with Python 3.11 needs nothing else.
-.PHONY: help setup demo check test bench crash sim components clean
+.PHONY: help setup demo check test versions bench crash sim components clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1	/p' Makefile
@@ -15,6 +15,9 @@ check: setup  ## format, lint, types, import contract, fast tests (about a minut
 
 test: setup  ## the whole suite
 	@.venv/bin/pytest -n auto -rfEs
+
+versions: setup  ## the author's side and the engine, with every other Python from 3.12 on that is here
+	@scripts/versions
 
 bench: setup  ## benchmarks, beside the raw disk of the same run
 	@.venv/bin/python -m benchmarks
