@@ -69,6 +69,12 @@ async def sleeps(ctx: perdure.Context) -> str:
     return "rested"
 
 
+@victim.handler()
+async def rests(ctx: perdure.Context) -> str:
+    started["rests"] += 1
+    return await ctx.awakeable(type_hint=str)[1]
+
+
 class Machine:
     """A machine whose engine is killed again and again."""
 
@@ -105,6 +111,24 @@ async def test_a_handler_sees_one_id_and_an_epoch_that_grows_over_two_kills_and_
     assert {each for each, _ in seen} == {format_invocation_id(invocation_id)}
     epochs = [epoch for _, epoch in seen]
     assert epochs == sorted(set(epochs)) and epochs[-1] == row_of(engine, invocation_id).epoch
+    await abandon(engine)
+
+
+@in_virtual_time
+async def test_who_only_waits_makes_room_for_those_who_were_interrupted(tmp_path: Path) -> None:
+    machine, loop = Machine(tmp_path, concurrent_attempts_max=3), asyncio.get_running_loop()
+    engine = await machine.start()
+    for _ in range(3):
+        await send(engine, "Victim/rests")
+    await until(lambda: started["rests"] == 3)
+    await machine.kill(engine)
+    machine.settings["concurrent_attempts_max"] = 1
+    engine = await machine.start()
+    assert engine.recovered is not None
+    assert engine.recovered.interrupted == 3
+    began = loop.time()
+    await until(lambda: started["rests"] == 6)
+    assert loop.time() - began < 1, "not after the inactivity timeout"
     await abandon(engine)
 
 

@@ -78,6 +78,24 @@ async def test_steps_longer_than_the_grace_are_given_up_and_run_again(tmp_path: 
 
 
 @in_virtual_time
+@pytest.mark.parametrize(("seconds", "left"), [(5.0, {"first": 1, "first done": 1}), (50.0, {"first": 1})])
+async def test_a_step_that_outlives_its_handler_ends_with_the_engine_at_the_latest(
+    tmp_path: Path, seconds: float, left: dict[str, int]
+) -> None:
+    engine = make_engine([worker], tmp_path)
+    await engine.start()
+    working = await send(engine, "Worker/work", seconds)
+    await asyncio.sleep(0.1)
+    await engine.cancel(working)
+    await asyncio.sleep(0.1)
+    assert row_of(engine, working).status is Status.COMPLETED
+    assert ran == {"first": 1}, "what has started runs to its end"
+    await engine.stop(grace_s=10)
+    await asyncio.sleep(100)
+    assert ran == left
+
+
+@in_virtual_time
 async def test_what_only_waits_is_suspended_and_interrupted_by_nobody(tmp_path: Path) -> None:
     engine = make_engine([worker], tmp_path)
     await engine.start()

@@ -81,5 +81,6 @@ class Attempt(Protocol):
         ...
 
     def abort(self) -> None:
-        """The invocation was taken away: drop everything, propose nothing."""
+        """The invocation was taken away, or the node ends: drop everything, propose nothing; what an attempt that is over
+        left running ends as well."""
         ...

@@ -434,10 +434,10 @@ class LocalAttempt:
         self._finish()
 
     def abort(self) -> None:
-        """The invocation was taken away (killed, paused, a newer epoch): drop everything, propose nothing."""
+        """The invocation was taken away (killed, paused, a newer epoch), or the node ends: drop everything, propose nothing."""
         if not self.over:
             self._finish()
-            self._steps.cancel()
+        self._steps.cancel()
 
     @property
     def inactivity_timeout_s(self) -> float:

@@ -72,6 +72,8 @@ class AttemptPool:
         self._ready: dict[Key, Attempt] = {}
         self._drowsy: list[Attempt] = []
         self._lagging: dict[Key, Attempt] = {}
+        self._outlived: list[Attempt] = []
+        """Attempts that are over, of which a step may still run to its end."""
         self.accepting = True
         """False while the node stops: no attempt starts."""
         self.throttled = False
@@ -92,8 +94,8 @@ class AttemptPool:
 
     @property
     def busy(self) -> int:
-        """Attempts with a step under way."""
-        return sum(1 for attempt in self._attempts.values() if attempt.busy)
+        """Attempts with a step under way, also those that are over."""
+        return sum(1 for attempt in (*self._attempts.values(), *self._outlived) if attempt.busy)
 
     def running(self) -> list[Key]:
         """The invocations with an attempt under way."""
@@ -153,7 +155,7 @@ class AttemptPool:
         """Start queued attempts as far as the bound allows; False when none could be started."""
         started = False
         while self._queue:
-            if len(self._attempts) >= self._attempts_max and not self._make_room():
+            if len(self._attempts) >= self._attempts_max and not self.make_room():
                 return started
             partition, seq, epoch = self._queue.popleft()
             started = True
@@ -242,6 +244,9 @@ class AttemptPool:
             del self._attempts[attempt.key]
             self._not_idle(attempt.key)
         self._ready.pop(attempt.key, None)
+        if attempt.busy:
+            self._outlived = [each for each in self._outlived if each.busy]
+            self._outlived.append(attempt)
 
     # --- leaving memory ---------------------------------------------------------------------------------------------------
 
@@ -304,7 +309,8 @@ class AttemptPool:
             if attempt.may_suspend():
                 attempt.suspend()
 
-    def _make_room(self) -> bool:
+    def make_room(self) -> bool:
+        """The attempt that has only waited for longest leaves; False: there is none that can."""
         for attempt in self._idle.values():
             if attempt.may_suspend():
                 attempt.suspend()
@@ -314,7 +320,7 @@ class AttemptPool:
     def close(self) -> None:
         """Drop everything without a word: what the log does not hold is done again after the next start."""
         self._queue.clear()
-        for attempt in list(self._attempts.values()):
+        for attempt in (*self._attempts.values(), *self._outlived):
             attempt.abort()
 
 

@@ -396,9 +396,9 @@ class Core:
         if self.store.active_bytes > self.settings.layer_bytes_max:
             self._checkpoints.now()
             self.pool.throttled = self.store.active_bytes > 2 * self.settings.layer_bytes_max
+        self.pool.run()
         if self.backlog and self.pool.accepting:
             self.backlog.take_up()
-        self.pool.run()
         self.pool.settle()
 
     def _checkpoint_done(self) -> None:

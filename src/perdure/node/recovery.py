@@ -84,10 +84,10 @@ class Backlog:
         self._waiting.append((partition, seq, epoch))
 
     def take_up(self) -> None:
-        """As many as there are places for."""
-        engine = self._engine
+        """As many as there are places for. Who only waits gives up its place for one, as for whoever else waits for it."""
+        engine, pool = self._engine, self._engine.pool
         now_ms = engine.now_ms()
-        while self._waiting and engine.pool.places > self._under_way:
+        while self._waiting and (pool.places > self._under_way or pool.make_room()):
             partition, seq, epoch = self._waiting.popleft()
             row = engine.invocation(partition, seq)
             if row is None or not attempt_is_current(row, epoch):

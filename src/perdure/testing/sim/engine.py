@@ -8,19 +8,40 @@ from perdure.model.ids import parse_invocation_id
 from perdure.model.journal import Failure
 from perdure.model.records import Record
 from perdure.node.engine import Engine
+from perdure.node.requests import NewInvocation, Outcome
 from perdure.partition.invariants import check_partition
 from perdure.store.rows import Status
 
 if TYPE_CHECKING:
+    from perdure.node.performer import Reply
+    from perdure.testing.sim.lateness import Lateness
     from perdure.testing.sim.simulation import Simulation
 
 _KILLED = Failure(409, "killed")
 
 
 class SimEngine(Engine):
-    """`simulation` is set by whoever makes it."""
+    """`simulation` and `lateness` are set by whoever makes it."""
 
     simulation: Simulation
+    lateness: Lateness
+
+    def propose(self, record: Record, *, awaited: bool, reply: Reply | None = None) -> int:
+        lsn = super().propose(record, awaited=awaited, reply=reply)
+        self.lateness.proposed(lsn, record)
+        return lsn
+
+    async def call(self, request: NewInvocation) -> Outcome:
+        asked_s = self.lateness.acting_s
+        outcome = await super().call(request)
+        self.lateness.answered(outcome.invocation_id, asked_s)
+        return outcome
+
+    async def attach(self, invocation_id: bytes) -> Outcome:
+        asked_s = self.lateness.acting_s
+        outcome = await super().attach(invocation_id)
+        self.lateness.answered(invocation_id, asked_s)
+        return outcome
 
     def runs(self, invocation_id: str) -> bool:
         with self.simulation.disk.unwatched():

@@ -18,11 +18,13 @@ from perdure.node.errors import NodeStopped
 from perdure.node.phase import Phase
 from perdure.node.settings import EngineSettings
 from perdure.store.rows import Status
+from perdure.testing.sim.attempts import WatchedApp
 from perdure.testing.sim.clients import Client, Operator, Outside
 from perdure.testing.sim.disk import NO_FAULTS, Mount
 from perdure.testing.sim.engine import SimEngine
 from perdure.testing.sim.errands.errand import Errand
 from perdure.testing.sim.files import SimFiles, SimVFS
+from perdure.testing.sim.lateness import Lateness
 from perdure.testing.sim.scenario import Life
 from perdure.testing.sim.virtual_time import SeededRandom, SimExecutor, SimLoop, Stuck, VirtualClock
 
@@ -117,9 +119,10 @@ class Process:
             **options,
         )
         settings.segment_bytes = segment_bytes  # far below what is sensible, so that a short run fills many
+        self._app = app = WatchedApp(simulation.app(self._life.version))
         engine = SimEngine(
             settings,
-            simulation.app(self._life.version),
+            app,
             clock=VirtualClock(loop, self._life.clock_ms),
             files=SimFiles(mount),
             random=SeededRandom(random),
@@ -127,6 +130,8 @@ class Process:
             sqlite_vfs=vfs.name,
         )
         engine.simulation = simulation
+        engine.lateness = Lateness(simulation.world, engine, app, simulation.records)
+        loop.watch(engine.lateness.look)
         simulation.world.now_ms = engine.now_ms
         simulation.world.look_over = lambda: self._look_over(engine)
         if simulation.errands:  # who reads the store changes when its checkpoints end: without errands nobody does
@@ -153,6 +158,7 @@ class Process:
             simulation.world.broken("start", f"{engine.recovered} after a stop that leaves nothing to apply")
         with simulation.disk.unwatched():
             simulation.records.check_start(engine)
+        engine.lateness.began()
         background: list[Outside | Operator] = [simulation.outside]
         if simulation.scenario.operator_s and not life.final:
             background.append(simulation.operator)
@@ -196,6 +202,10 @@ class Process:
     async def _everybody_hears(self, tasks: dict[Someone, asyncio.Task[None]]) -> None:
         """Who waits for an engine that has come to its end is told so."""
         _, waiting = await asyncio.wait(tasks.values(), timeout=_TOLD_WITHIN_S)
+        left = asyncio.all_tasks() - waiting - {asyncio.current_task()}
+        if left or self._app.open:
+            what = [*(str(task.get_coro()) for task in left), *(attempt.target for attempt in self._app.open)]
+            self._simulation.world.broken("end", f"the engine has ended, and these go on: {what}")
         if self._simulation.disk.late:
             self._simulation.world.broken("end", f"the engine had ended, and then: {self._simulation.disk.late}")
         names = [type(someone).__name__ for someone, task in tasks.items() if task in waiting]
@@ -303,6 +313,8 @@ class Process:
     def _judge(self, engine: SimEngine) -> None:
         simulation = self._simulation
         self.everything_ended = True
+        if self._app.open or len(engine.pool) or engine.pool.waiting or engine.pool.idle_bytes or len(engine.callers):
+            simulation.world.broken("left", f"everything has ended, and in memory there are {engine.stats()}")
         with simulation.disk.unwatched():
             simulation.records.check_tables(engine)
         for client in simulation.clients:

@@ -6,7 +6,8 @@ The tables are rebuilt from these records alone, beside the live ones, and must 
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,12 +15,17 @@ from perdure.env.executor import Executor
 from perdure.invoker.replay import MISMATCH
 from perdure.model import journal as j
 from perdure.model import records as r
-from perdure.model.ids import format_invocation_id
+from perdure.model.ids import format_invocation_id, partition_key, partition_of
 from perdure.node.engine import Engine
+from perdure.partition.actions import Action
 from perdure.partition.apply import apply
 from perdure.store.rows import Invocation
 from perdure.store.store import Store
+from perdure.store.tables import Tables
 from perdure.testing.sim.world import World
+
+if TYPE_CHECKING:
+    from perdure.testing.sim.engine import SimEngine
 
 RECORDS_MAX = 3_000
 """Of a seed; some hundreds are usual. The way to everything's end does not get longer for ever."""
@@ -48,7 +54,7 @@ class Records:
     def last_lsn(self) -> int:
         return len(self._by_lsn) - 1
 
-    def applied(self, engine: Engine, records: list[r.Record]) -> None:
+    def applied(self, engine: SimEngine, records: list[r.Record]) -> None:
         """A batch is durable and has been applied."""
         if engine.log.first_lsn > engine.store.applied_lsn + 1:
             what = f"the log begins at LSN {engine.log.first_lsn}, the store ends at {engine.store.applied_lsn}"
@@ -57,6 +63,8 @@ class Records:
         for lsn, record in enumerate(records, first_lsn):
             self._add(lsn, record)
             self._learn(engine, record)
+        for each, actions in self._follow():
+            engine.lateness.followed(each, actions)
         if self.last_lsn > RECORDS_MAX:
             self._world.broken("stuck", f"{self.last_lsn} records, and no end comes")
 
@@ -147,13 +155,28 @@ class Records:
                 self._world.broken("tables", f"partition {partition} is not what its log says, at LSN {self.last_lsn}")
 
     def rebuilt(self, partition: int) -> str:
-        tables = self._rebuilt.tables
-        for data in self._by_lsn[self._rebuilt_lsn + 1 :]:
+        for _ in self._follow():
+            pass
+        return self._rebuilt.digest(partition)
+
+    def _follow(self) -> Iterator[tuple[r.Record, list[Action]]]:
+        """Apply what has been acknowledged since."""
+        while self._rebuilt_lsn < self.last_lsn:
+            self._rebuilt_lsn += 1
+            data = self._by_lsn[self._rebuilt_lsn]
             if data is not None:
                 record = _decode(data)
-                apply(record, tables[record.partition], self._partitions)
-        self._rebuilt_lsn = self.last_lsn
-        return self._rebuilt.digest(partition)
+                yield record, apply(record, self.tables[record.partition], self._partitions)
+
+    @property
+    def tables(self) -> Sequence[Tables]:
+        """As the acknowledged records alone give them."""
+        return self._rebuilt.tables
+
+    def find(self, invocation_id: bytes) -> Invocation | None:
+        tables = self.tables[partition_of(partition_key(invocation_id), self._partitions)]
+        seq = tables.find(invocation_id)
+        return None if seq is None else tables.invocation(seq)
 
     def close(self) -> None:
         self._rebuilt.close()

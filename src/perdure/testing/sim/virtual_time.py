@@ -37,6 +37,7 @@ class _NoSelector(selectors.BaseSelector):
 
     def __init__(self, now_s: float) -> None:
         self.now_s = now_s
+        self.on_wait: Callable[[float], None] = lambda seconds: None
         self._keys: dict[Any, selectors.SelectorKey] = {}
         self._until_s = now_s + LIFETIME_MAX_S
         self._rounds = self._rounds_at_once = 0
@@ -61,7 +62,9 @@ class _NoSelector(selectors.BaseSelector):
             raise self._stuck("somebody goes round while time stands still")
         if self._rounds > ROUNDS_MAX or self.now_s > self._until_s:
             raise self._stuck(f"time goes on, and no end comes in {self._rounds} rounds of the loop")
-        self.now_s += max(0.0, timeout)
+        if timeout > 0.0:
+            self.on_wait(timeout)
+            self.now_s += timeout
         return []
 
     def _stuck(self, why: str) -> Stuck:
@@ -86,6 +89,10 @@ class SimLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._clock.now_s
+
+    def watch(self, on_wait: Callable[[float], None]) -> None:
+        """`on_wait` is told each time that nothing else can happen, for how many seconds that will be so."""
+        self._clock.on_wait = on_wait
 
     def spend(self, seconds: float) -> None:
         """Time passes while the thread of the loop is busy."""
