@@ -27,6 +27,7 @@ crash: setup  ## a long crash test with a report (CYCLES=1000 SEED=...)
 
 sim: setup  ## simulated crashes: SEEDS=1000 runs, or the trace of one with SEED=k
 	@.venv/bin/python -m perdure.testing.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000))
+	@$(if $(SEED),,.venv/bin/python -m perdure.testing.sim --seeds $$(( ($(or $(SEEDS),1000) + 4) / 5 )) --theme remote)
 
 components: setup  ## Restate's server, command line and TypeScript SDK, for the tests that use them
 	@.venv/bin/python scripts/components

@@ -14,7 +14,7 @@ from perdure.endpoint.discovery import MEDIA_TYPE, NotExpressible, ProtocolMode,
 from perdure.endpoint.driver import CAPABILITIES
 from perdure.endpoint.exchange import Exchange, Message, Receive, Send
 from perdure.endpoint.machine import Identity, Machine, MachineError
-from perdure.env.executor import ThreadExecutor
+from perdure.env.executor import Executor, ThreadExecutor
 from perdure.model.service import HandlerSpec
 from perdure.model.version import VERSION
 from perdure.sdk.app import App
@@ -27,8 +27,11 @@ _MODES: dict[str, ProtocolMode] = {"bidi": "BIDI_STREAM", "request_response": "R
 class Deployment:
     """See the module; called as ASGI servers do."""
 
-    def __init__(self, app: App) -> None:
-        """Errors: CapabilityError, RegistrationError."""
+    def __init__(self, app: App, executor: Executor | None = None) -> None:
+        """`executor`: where steps run that are no coroutines; None: on threads of its own.
+
+        Errors: CapabilityError, RegistrationError.
+        """
         _refuse_what_is_missing(app)
         self._app = app
         self._handlers: dict[tuple[str, str], HandlerSpec] = {
@@ -40,8 +43,9 @@ class Deployment:
             raise RegistrationError(
                 f"An identity key is none: {error}.", "Use publickeyv1_... as the server shows it."
             ) from error
-        self._executor = ThreadExecutor()
-        self._exchanges: set[Exchange] = set()
+        self._executor = executor or ThreadExecutor()
+        self._exchanges: dict[Exchange, None] = {}
+        """In the order in which they began."""
         self._stopping = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -97,13 +101,13 @@ class Deployment:
             await _answer(send, 415, str(error).encode())
             return
         exchange = Exchange(self._app, service, handler, headers, machine, self._executor, receive, send)
-        self._exchanges.add(exchange)
+        self._exchanges[exchange] = None
         if self._stopping:
             exchange.suspend()
         try:
             await exchange.run([_SERVER])
         finally:
-            self._exchanges.discard(exchange)
+            self._exchanges.pop(exchange, None)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:

@@ -7,7 +7,7 @@ import pytest
 from perdure.invoker.remote import attempt as attempt_module
 from perdure.invoker.remote import opening as opening_module
 from perdure.model import journal as j
-from perdure.model.ids import format_invocation_id
+from perdure.model.ids import CANCEL_SIGNAL, format_invocation_id
 from perdure.model.limits import TIMER_AT_MS_MAX
 from perdure.model.retry import RetryPolicy
 from perdure.model.service import Policies
@@ -240,6 +240,25 @@ async def test_waiting_for_what_it_was_told_starts_it_again() -> None:
         again = await there.stream()
         again.accept(output())
         await there.attach(invocation_id)
+
+
+@pytest.mark.parametrize("number", [1, 17])
+async def test_waiting_for_a_signal_that_it_was_told_on_the_way_starts_it_again_once(number: int) -> None:
+    """A deployment that lets go by itself may have stopped listening before the signal came."""
+    async with scripted() as there:
+        invocation_id = await there.send()
+        stream = await there.stream()
+        stream.accept()
+        if number == CANCEL_SIGNAL:
+            await there.engine.cancel(invocation_id)
+        else:
+            await there.engine.signal(invocation_id, number, b"told")
+        await stream.notified(1)
+        stream.say(suspension(signals=(17, 1)), end=True)
+        again = await there.stream()
+        assert (await again.start()).known_entries == 2
+        again.accept(suspension(signals=(17, 1)), end=True)
+        await there.until_status(invocation_id, Status.SUSPENDED)
 
 
 async def test_request_and_response_is_closed_at_once() -> None:

@@ -82,6 +82,7 @@ class RemoteAttempt:
         "_proposals",
         "_reading",
         "_row",
+        "_signalled",
         "_spec",
         "_throttled",
         "_timer",
@@ -127,6 +128,8 @@ class RemoteAttempt:
         self._journal_length = 0
         self._told = 0
         """Notifications that the deployment was told, in this attempt's journal or since."""
+        self._signalled: set[int | str] = set()
+        """Signals among those told since."""
         self._half_closed = False
         self._pausing = False
         self._reading = True
@@ -244,6 +247,8 @@ class RemoteAttempt:
         for notification in self._outgoing:
             parts.append(self._frame_of(notification))
             self._inbound.told(notification)
+            if isinstance(notification, j.Signal):
+                self._signalled.add(notification.signal_id)
         self._told += len(self._outgoing)
         self._outgoing.clear()
         self._exchange.send(b"".join(parts))
@@ -390,7 +395,13 @@ class RemoteAttempt:
         self._say_goodbye()
 
     def _answered(self, awaiting: j.Awaiting) -> bool:
-        """It waits for something that the journal holds: then it goes on at once."""
+        """It waits for something that the journal holds: then it goes on at once.
+
+        A deployment that lets go by itself did not listen any more to what was on its way. It may as well have used a signal
+        of that name and wait for another one: then the next attempt, which begins with the first, waits again.
+        """
+        if not self._signalled.isdisjoint(awaiting.signals):
+            return True
         wanted = set(awaiting.completions)
         journal = self._host.journal(self._partition, self._row.seq).entries
         return any(isinstance(entry, j.Completion) and entry.completion_id in wanted for entry in journal)

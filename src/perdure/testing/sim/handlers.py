@@ -5,7 +5,8 @@ Everything that they do goes through the real SDK.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from perdure.sdk.app import App, app
@@ -16,23 +17,38 @@ from perdure.sdk.service import Registry, Service
 from perdure.sdk.workflow import Workflow
 from perdure.testing.sim.interpreter import Interpreter
 from perdure.testing.sim.programs import CANCELLED, CANCELLED_CHILD
-from perdure.testing.sim.steps import step
+from perdure.testing.sim.steps import epoch_of, step
 from perdure.testing.sim.waiting import compensate, until_cancelled
 from perdure.testing.sim.world import World
 
 
-def make_app(world: World, version: int, others: Iterable[Registry] = (), *, forgets: bool) -> App:
-    """The services of a simulated process that runs this version of the code, and `others`, which have but one."""
-    return app([*Services(world, version, forgets=forgets).all, *others], dev=False)
+def make_app(
+    world: World,
+    version: int,
+    others: Iterable[Registry] = (),
+    *,
+    forgets: bool,
+    worker_ms: Callable[[], int] | None = None,
+    **settings: Any,
+) -> App:
+    """The services of a simulated process that runs this version of the code, and `others`, which have but one.
+
+    `worker_ms`: they are served elsewhere, where this is the clock. `settings` are the app's.
+    """
+    services = Services(world, version, forgets=forgets, worker_ms=worker_ms).all
+    return app([*services, *others], dev=False, **settings)
 
 
 class Services:
     """The handlers, bound to the world that they report to. `forgets`: what has ended may be unknown at once."""
 
-    def __init__(self, world: World, version: int, *, forgets: bool) -> None:
+    def __init__(
+        self, world: World, version: int, *, forgets: bool, worker_ms: Callable[[], int] | None = None
+    ) -> None:
         self.world = world
         self.version = version
         self.forgets = forgets
+        self.worker_ms = worker_ms
         self.plain = Service("Plain")
         self.thing = VirtualObject("Thing")
         self.cell = VirtualObject("Cell")
@@ -44,6 +60,10 @@ class Services:
         self._add_cell()
         self._add_lane()
         self._add_flow()
+
+    def now_ms(self) -> int:
+        """For a handler; a clock of its own tells no time where it is served elsewhere."""
+        return round(asyncio.get_running_loop().time() * 1000) if self.worker_ms is None else self.worker_ms()
 
     def _add_runs(self) -> None:
         interpreter = Interpreter(self)
@@ -154,7 +174,8 @@ class Services:
 
         @self.lane.handler()
         async def note(ctx: ObjectContext, number: int) -> None:
-            world.in_turn(ctx.key(), number)
+            if not world.is_outdated(ctx.request().id, epoch_of(ctx)):
+                world.in_turn(ctx.key(), number)
 
         self.hold, self.late, self.behind, self.note = hold, late, behind, note
 

@@ -62,7 +62,8 @@ class Interpreter(Waiting):
 
     async def _step(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
         found = await self._run_step(ctx, f"{branch}{index}", branch, index, op.value, ms=op.ms)
-        self._world.seen_at(ctx.request().id, f"{branch}{index}", asyncio.get_running_loop().time())
+        if self._services.worker_ms is None:
+            self._world.seen_at(ctx.request().id, f"{branch}{index}", asyncio.get_running_loop().time())
         return found
 
     async def _big(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
@@ -128,7 +129,8 @@ class Interpreter(Waiting):
 
     def _launch(self, ctx: Any, program: Program, ms: int) -> Any:
         data, delay = msgspec.to_builtins(program), timedelta(milliseconds=ms) if ms else None
-        self._world.defer(program.token, round(asyncio.get_running_loop().time() * 1000) + ms)
+        if ms or self._services.worker_ms is None:  # the clock of the engine is another one
+            self._world.defer(program.token, self._services.now_ms() + ms)
         if program.key:
             return ctx.object_send(self._services.run_on_key, program.key, data, delay)
         return ctx.service_send(self._services.run, data, delay)

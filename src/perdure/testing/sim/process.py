@@ -81,6 +81,7 @@ class Process:
 
         def end() -> None:
             world.process = 0
+            self._leave_the_network(loop)
             loop.stop()
 
         disk.on_kill = end
@@ -89,6 +90,8 @@ class Process:
         world.kill = disk.kill
         world.ended = False
         world.process_began_s = simulation.now_s
+        if simulation.fleet is not None:
+            simulation.fleet.attach(loop, final=life.final)
         mount = self._mount = Mount(disk, self._second_try)
         vfs = SimVFS(f"sim{self._number}", mount, simulation.scratch)
         engine = self._make_engine(loop, random, mount, vfs)
@@ -100,8 +103,13 @@ class Process:
             world.broken("stuck", str(stuck))
         finally:
             simulation.now_s = loop.time()
+            self._leave_the_network(loop)
             self._bury(loop, engine, main, mount)
             vfs.unregister()
+
+    def _leave_the_network(self, loop: SimLoop) -> None:
+        if self._simulation.fleet is not None:
+            self._simulation.fleet.detach(loop, silent=self._life.power)
 
     def _make_engine(self, loop: SimLoop, random: Random, mount: Mount, vfs: SimVFS) -> SimEngine:
         simulation = self._simulation
@@ -132,7 +140,11 @@ class Process:
         engine.simulation = simulation
         engine.lateness = Lateness(simulation.world, engine, app, simulation.records)
         loop.watch(engine.lateness.look)
-        simulation.world.now_ms = engine.now_ms
+        if simulation.fleet is None:
+            simulation.world.now_ms = engine.now_ms
+        else:  # workers go on before it has read how late it was
+            latest_ms = simulation.world.now_ms()
+            simulation.world.now_ms = lambda: max(latest_ms, engine.now_ms())
         simulation.world.look_over = lambda: self._look_over(engine)
         if simulation.errands:  # who reads the store changes when its checkpoints end: without errands nobody does
             simulation.world.may_run, simulation.world.is_stopped = engine.runs, engine.is_stopped
@@ -159,6 +171,8 @@ class Process:
         with simulation.disk.unwatched():
             simulation.records.check_start(engine)
         engine.lateness.began()
+        if simulation.fleet is not None:
+            await simulation.fleet.register(engine, self._number)
         background: list[Outside | Operator] = [simulation.outside]
         if simulation.scenario.operator_s and not life.final:
             background.append(simulation.operator)

@@ -38,6 +38,8 @@ _PLAIN: tuple[Kind, ...] = (
     "refused", "withdraw", "abort", "naps", "sleeps", "limits", "first", "choose", "heard", "answered", "doomed", "left",
     "stream", "queue", "wide",
 )  # fmt: skip
+_NOT_ELSEWHERE: tuple[Kind, ...] = ("heard",)
+"""What differs on a Restate server, as docs/endpoint.md has it: of two signals before anybody waits, the last one counts."""
 _KEYED: tuple[Kind, ...] = ("set", "set", "set", "get", "get", "keys", "clear", "wipe", "big", "sleep", "call")
 
 
@@ -66,12 +68,16 @@ class Program(msgspec.Struct, omit_defaults=True):
 
 
 class Author:
-    """Writes programs; tokens and keys are numbered. `fragile`: some do what an incompatible upgrade changes."""
+    """Writes programs; tokens and keys are numbered. `fragile`: some do what an incompatible upgrade changes.
 
-    def __init__(self, random: Random, *, cells: int, fragile: bool) -> None:
+    `elsewhere`: none does what means something else in a deployment.
+    """
+
+    def __init__(self, random: Random, *, cells: int, fragile: bool, elsewhere: bool = False) -> None:
         self._random = random
         self._cells = cells
         self._fragile = fragile
+        self._plain = tuple(kind for kind in _PLAIN if not (elsewhere and kind in _NOT_ELSEWHERE))
         self._count = 0
 
     def program(self) -> Program:
@@ -96,7 +102,7 @@ class Author:
 
     def operation(self, depth: int, *, keyed: bool = False) -> Operation:
         random = self._random
-        kinds = _KEYED if keyed and random.random() < 0.7 else _PLAIN
+        kinds = _KEYED if keyed and random.random() < 0.7 else self._plain
         kind = random.choice(kinds)
         operation = Operation(kind, value=self._number(), ms=self._ms(500))
         match kind:

@@ -68,6 +68,8 @@ class Theme(NamedTuple):
     """At most."""
     checkpoints_ms: tuple[int, ...] = (50, 500, 2_000, 10_000, 10_000)
     """Between two: with few of them the log grows long."""
+    remote: bool = False
+    """Handlers run in workers, over a network."""
 
 
 THEMES = {
@@ -86,8 +88,9 @@ THEMES = {
 """What a seed draws from."""
 ASKED_FOR = {
     "store-damage": Theme(flips=1.0, flips_store=1.0, stop=0.8),
+    "remote": Theme(remote=True, errands=(0,), flips=0.0, incompatible=0.0, forgets=0.0, operated=(0.0, 0.0, 0.3)),
 }
-"""Only for those who ask: the half of `damage` that comes to the store."""
+"""Only for those who ask: the half of `damage` that comes to the store; and what needs the extra `restate`."""
 
 
 class Scenario(NamedTuple):
@@ -105,6 +108,7 @@ class Scenario(NamedTuple):
     forgets: bool
     incompatible_upgrade: bool
     errands: list[str]
+    remote: bool
 
     @property
     def final_versions(self) -> tuple[int, ...]:
@@ -135,6 +139,14 @@ class Scenario(NamedTuple):
             "inbox_length_max": 12,
             "body_bytes_max": 8_000,
         }
+        if theme.remote:
+            settings |= {
+                "segment_bytes": 32_768,  # what a deployment serves is one record
+                "service_protocol_v7": random.random() < 0.6,
+                "abort_timeout_ms": choice((1_000, 10_000)),
+                "deployment_ping_interval_ms": choice((2_000, 40_000)),
+                "deployment_ping_timeout_ms": choice((1_000, 20_000)),
+            }
         return cls(
             theme=name,
             partitions=choice(theme.partitions),
@@ -149,6 +161,7 @@ class Scenario(NamedTuple):
             forgets=forgets,
             incompatible_upgrade=incompatible,
             errands=_errands(random, theme) if settings["durability"] == "fsync" else [],
+            remote=theme.remote,
         )
 
 

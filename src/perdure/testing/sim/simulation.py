@@ -7,12 +7,12 @@ does. A seed gives the same trace on every machine with the same Python.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import apsw
@@ -22,6 +22,7 @@ from perdure.model import limits
 from perdure.node import cleaner, core, recovery, timers
 from perdure.partition import events, invariants
 from perdure.sdk.app import App
+from perdure.sdk.errors import ServiceProtocolNeeded
 from perdure.store import schema, tables
 from perdure.testing.sim.clients import Client, Operator, Outside
 from perdure.testing.sim.damage import Damage
@@ -35,6 +36,9 @@ from perdure.testing.sim.records import Records
 from perdure.testing.sim.scenario import Life, Scenario
 from perdure.testing.sim.virtual_time import SimExecutor, SimLoop
 from perdure.testing.sim.world import Trace, Violation, World
+
+if TYPE_CHECKING:
+    from perdure.testing.sim.remote.fleet import Fleet
 
 FINAL_LIVES_MAX = 10
 SMALL: tuple[tuple[ModuleType, str, int], ...] = (
@@ -101,7 +105,9 @@ class Simulation:
         self.world.meddled = scenario.operator_s > 0
         self.disk = Disk(Random(self.random.random()), self.trace.note)
         self._apps: dict[int, App] = {}
-        author = Author(Random(self.random.random()), cells=2, fragile=scenario.incompatible_upgrade)
+        author = Author(
+            Random(self.random.random()), cells=2, fragile=scenario.incompatible_upgrade, elsewhere=scenario.remote
+        )
         self.clients: list[Client] = []
         for number in range(scenario.clients):
             random = Random(self.random.random())
@@ -111,6 +117,7 @@ class Simulation:
             Random(self.random.random()), self.clients, scenario.operator_s, gentle=scenario.gentle
         )
         self.errands = make_errands(scenario.errands, self.world, self.random, forgets=scenario.forgets)
+        self.fleet = self._make_fleet() if scenario.remote else None
         self._damage = Damage(self.disk, Random(self.random.random()), self._connected)
         self.damaged = False
         """Something was damaged and nobody has refused it so far."""
@@ -129,6 +136,18 @@ class Simulation:
         )
         idle.close()
 
+    def _make_fleet(self) -> Fleet:
+        try:
+            from perdure.testing.sim.remote.fleet import Fleet
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] != "restate":
+                raise
+            raise ServiceProtocolNeeded(
+                "The workers of the theme `remote` stand on the core of Restate's SDK, which is not installed.",
+                "Run `pip install 'perdure[restate]'`, or choose another theme.",
+            ) from error
+        return Fleet(self.world, Random(self.random.random()), self._app_elsewhere)
+
     def run(self) -> Violation | None:
         before = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
@@ -137,23 +156,32 @@ class Simulation:
                 small.enter_context(patch.object(schema, "WAL_PAGES", self.scenario.wal_pages))
                 for module, name, value in SMALL:
                     small.enter_context(patch.object(module, name, value))
+                if self.fleet is not None:
+                    self.fleet.patches(small)
                 for life in self.scenario.lives:
                     self._live(life)
                     if self.world.violations or self.over:
                         return next(iter(self.world.violations), None)
                 return self._to_the_end()
         finally:
+            if self.fleet is not None:
+                self.fleet.close()
             logging.disable(before)
             self.records.close()
 
     def app(self, version: int) -> App:
-        """The code that a process runs; the same object for all that run this version."""
+        """The code that a process runs; the same object for all that run this version. Workers have it, if there are any."""
+        if self.fleet is not None:
+            return App(dev=False)
         app = self._apps.get(version)
         if app is None:
             app = self._apps[version] = make_app(
                 self.world, version, [errand.service for errand in self.errands], forgets=self.scenario.forgets
             )
         return app
+
+    def _app_elsewhere(self, version: int, worker_ms: Callable[[], int], settings: dict[str, Any]) -> App:
+        return make_app(self.world, version, forgets=self.scenario.forgets, worker_ms=worker_ms, **settings)
 
     def _live(self, life: Life) -> Process:
         self.lives += 1
@@ -167,6 +195,8 @@ class Simulation:
         self.stopped_in_order = self.stopped_in_order and not self.damaged
         if not self.damaged:
             self._damage.remember()
+        if self.fleet is not None and self.lives > 1:
+            self.now_s = self.fleet.live_alone(self.now_s)
         process = Process(self, self.lives, life)
         process.live()
         self.crashes += process.crashed

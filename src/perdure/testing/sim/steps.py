@@ -12,6 +12,9 @@ from perdure.sdk.futures import DurableFuture
 from perdure.sdk.steps import RunOptions
 from perdure.testing.sim.world import World
 
+EPOCH_HEADER = "x-sim-epoch"
+"""Tells a handler that runs elsewhere the epoch of its attempt, which no message of the protocol does."""
+
 
 def step(
     world: World,
@@ -31,10 +34,10 @@ def step(
 
     `attempts_max`: it has a retry policy of its own.
     """
-    invocation_id = ctx.request().id
+    invocation_id, epoch = ctx.request().id, epoch_of(ctx)
 
     async def body() -> Any:
-        with world.runs(invocation_id, name, branch, index) as before:
+        with world.runs(invocation_id, name, branch, index, epoch=epoch) as before:
             await asyncio.sleep(ms / 1000)
             if before < times:
                 raise _Failing(name)
@@ -43,13 +46,18 @@ def step(
             return value
 
     def plain() -> Any:
-        with world.runs(invocation_id, name, branch, index, stoppable=False):
+        with world.runs(invocation_id, name, branch, index, stoppable=False, epoch=epoch):
             return value
 
     if attempts_max is None:
         return ctx.run_typed(name, plain if thread else body)
     policy = RunOptions[Any](max_attempts=attempts_max, initial_retry_interval=timedelta(milliseconds=20))
     return ctx.run_typed(name, body, policy)
+
+
+def epoch_of(ctx: Context) -> int:
+    """Of an attempt that runs elsewhere; 0: it runs in the process of the engine."""
+    return int(ctx.request().attempt_headers.get(EPOCH_HEADER, "0"))
 
 
 class _Failing(Exception):

@@ -13,7 +13,7 @@ import math
 import random
 import selectors
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Stuck(BaseException):
     """A loop that would never end by itself: nobody can go on, or somebody goes on for ever."""
 
 
-class _NoSelector(selectors.BaseSelector):
+class NoSelector(selectors.BaseSelector):
     """There is no I/O: to wait is to move the clock."""
 
     def __init__(self, now_s: float) -> None:
@@ -77,8 +77,11 @@ class _NoSelector(selectors.BaseSelector):
 class SimLoop(asyncio.SelectorEventLoop):
     """`now_s` is where its clock begins: each process goes on from where the last one ended."""
 
-    def __init__(self, random: random.Random, now_s: float) -> None:
-        self._clock = _NoSelector(now_s)
+    connect: Callable[[Callable[[], Any], int], Awaitable[tuple[Any, Any]]] | None = None
+    """Makes a connection to a port; None: there is no network."""
+
+    def __init__(self, random: random.Random, now_s: float, clock: NoSelector | None = None) -> None:
+        self._clock = clock or NoSelector(now_s)
         self._chance = random
         self._told: list[asyncio.Handle] = []
         """What threads said and is still ready."""
@@ -93,6 +96,13 @@ class SimLoop(asyncio.SelectorEventLoop):
     def watch(self, on_wait: Callable[[float], None]) -> None:
         """`on_wait` is told each time that nothing else can happen, for how many seconds that will be so."""
         self._clock.on_wait = on_wait
+
+    async def create_connection(  # type: ignore[override]
+        self, protocol_factory: Callable[[], Any], host: str, port: int, **_: Any
+    ) -> tuple[Any, Any]:
+        if self.connect is None:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return await self.connect(protocol_factory, port)
 
     def spend(self, seconds: float) -> None:
         """Time passes while the thread of the loop is busy."""

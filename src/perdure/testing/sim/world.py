@@ -85,6 +85,8 @@ class World:
         self._turns: dict[str, int] = {}
         self._not_before_ms: dict[str, int] = {}
         self._withdrawn: set[str] = set()
+        self._epochs: dict[str, int] = {}
+        """Of the latest attempt of an invocation that runs elsewhere."""
         self._came: set[str] = set()
 
     def broken(self, check: str, what: str) -> None:
@@ -96,28 +98,46 @@ class World:
     # --- what handlers do -------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def runs(self, invocation_id: str, name: str, branch: str, index: int, *, stoppable: bool = True) -> Iterator[int]:
-        """The body of a step runs; gives how often it had failed before. `stoppable`: it runs where it can be stopped."""
+    def runs(
+        self, invocation_id: str, name: str, branch: str, index: int, *, stoppable: bool = True, epoch: int = 0
+    ) -> Iterator[int]:
+        """The body of a step runs; gives how often it had failed before. `stoppable`: it runs where it can be stopped.
+
+        `epoch`: of its attempt, if it runs elsewhere, where it outlives the engine.
+        """
         process = self.process
+        runner = epoch or process
         runs = self._runs.setdefault((invocation_id, name), _Runs())
-        if process:
-            if stoppable and self.ended:
+        if self.is_outdated(invocation_id, epoch):
+            self.trace.note(f"runs step {name!r} of {invocation_id} in attempt {epoch}, which is over")
+            self.repeated += 1
+        elif process or epoch:
+            if stoppable and self.ended and not epoch:
                 self.broken("over", f"step {name!r} of {invocation_id} began after the end of its engine")
             elif stoppable and not self.may_run(invocation_id):
                 self.broken("over", f"step {name!r} of {invocation_id} began, which is paused or has ended")
-            self._begin(invocation_id, name, branch, index, runs)
+            self._begin(invocation_id, name, branch, index, runs, runner)
         try:
             yield runs.failed
             if self.process == process and process and stoppable and self.is_stopped(invocation_id):
                 self.broken("over", f"step {name!r} of {invocation_id} ran on, which is paused or was killed")
         except Exception:
-            if self.process == process:
+            if epoch or self.process == process:
                 runs.failed += 1
             raise
         finally:
-            if self.process == process:
-                runs.running_in = 0
+            if epoch or self.process == process:
+                if runs.running_in == runner:
+                    runs.running_in = 0
                 runs.ended_ms = self.now_ms() if process else 0
+
+    def attempt_began(self, invocation_id: str, epoch: int) -> None:
+        """The engine asks somebody elsewhere to run it."""
+        self._epochs[invocation_id] = max(epoch, self._epochs.get(invocation_id, 0))
+
+    def is_outdated(self, invocation_id: str, epoch: int) -> bool:
+        """Whether a later attempt has begun elsewhere: what this one still does counts for nothing."""
+        return epoch < self._epochs.get(invocation_id, 0)
 
     def runs_of(self, invocation_id: str, name: str) -> int:
         """How often the body of a step began."""
@@ -129,7 +149,7 @@ class World:
         if self.process and runs is not None and round(now_s * 1000) < runs.ended_ms:
             self.broken("time", f"the clock of {invocation_id} is behind the end of its step {name!r}")
 
-    def _begin(self, invocation_id: str, name: str, branch: str, index: int, runs: _Runs) -> None:
+    def _begin(self, invocation_id: str, name: str, branch: str, index: int, runs: _Runs, runner: int) -> None:
         who = f"step {name!r} of {invocation_id}"
         self.trace.note(f"runs {who}")
         if (invocation_id, name) in self.recorded:
@@ -137,12 +157,12 @@ class World:
         furthest = self._furthest.get((invocation_id, branch), -1)
         if index < furthest:
             self.broken("step-order", f"{who} ran again after a later step of its branch")
-        if runs.running_in == self.process:
+        if runs.running_in == runner:
             self.broken("step-twice", f"{who} runs twice at once")
         self._furthest[invocation_id, branch] = max(index, furthest)
         self.repeated += runs.count > 0
         runs.count += 1
-        runs.running_in = self.process
+        runs.running_in = runner
 
     def entered(self, invocation_id: str, token: str) -> None:
         if not self.process:
