@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from random import Random
 
@@ -142,3 +143,21 @@ def test_what_a_process_leaves_behind_has_no_hand_on_the_disk() -> None:
     file.pwritev([b"y"], 0)
     file.sync()
     assert disk.find("/d/a").data == b"x"
+
+
+def test_a_connection_may_outlive_what_its_disk_knew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The garbage collector clears both of them in any order; SQLite still asks its disk to delete the WAL then."""
+    raised: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", raised.append)
+    monkeypatch.setattr(sys, "excepthook", lambda *error: raised.append(error))
+    disk, _ = new_disk()
+    with scratch_directory() as scratch:
+        vfs = SimVFS("cleared", Mount(disk), Path(scratch))
+        connection = apsw.Connection("/d/db", vfs=vfs.name)
+        connection.pragma("journal_mode", "WAL")
+        connection.execute("CREATE TABLE t (x)")
+        vfs.unregister()
+        vars(vfs).clear()
+        connection.close(True)
+    assert raised == []
+    assert "/d/db-wal" in disk.names

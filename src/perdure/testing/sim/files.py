@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from random import Random
 
 import apsw
 import apsw.sqlite_extra
@@ -125,8 +126,17 @@ class SimLock:
             self._mount.disk.locks.discard(self._path)
 
 
+def _nowhere() -> Mount:
+    mount = Mount(Disk(Random(0), lambda note: None))
+    mount.unmount()
+    return mount
+
+
 class SimVFS(apsw.VFS):
     """SQLite's disk. One for each process of a simulation; `name` is what a connection asks for."""
+
+    _mount = _nowhere()
+    """All that is left to a connection that is collected after the attributes of its VFS."""
 
     def __init__(self, name: str, mount: Mount, scratch: Path) -> None:
         self.name = name
@@ -215,9 +225,9 @@ def _checksums() -> _Checksums:
 class _Content:
     """What both kinds of files share: the content on the simulated disk, errors as SQLite knows them."""
 
-    _mount: Mount
-    _path: str
-    _inode: Inode
+    _mount = _nowhere()
+    _path = ""
+    _inode = Inode()
 
     def xRead(self, amount: int, offset: int) -> bytes:
         try:

@@ -21,7 +21,7 @@ from perdure.testing.sim.world import World
 
 _RETENTION_S = 4
 _CLEANED_WITHIN_MS = 30_000
-"""Longer than a turn of the cleaner takes."""
+"""Of a checkpoint: longer than a turn of the cleaner takes."""
 
 
 @dataclass(slots=True)
@@ -87,7 +87,8 @@ class ReusedKeys(Errand):
 
     def _outlive(self, engine: Engine, key: Key) -> None:
         """What is over by now may not be given to who asks from now on."""
-        if key.until_ms and engine.now_ms() > key.until_ms + _CLEANED_WITHIN_MS and self._awake_s(engine) > 30:
+        within_ms = _CLEANED_WITHIN_MS + engine.settings.checkpoint_interval_ms
+        if key.until_ms and engine.now_ms() > key.until_ms + within_ms and self._awake_s(engine) * 1000 > within_ms:
             key.gone.add(key.ticket)
             key.ticket = ""
 
