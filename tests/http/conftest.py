@@ -187,6 +187,7 @@ class World:
 
     async def start(self) -> None:
         await self.engine.start()
+        await self.engine.log.sync()  # what a start writes by itself is no request's
 
     async def close(self) -> None:
         if self.engine.phase is Phase.READY:
