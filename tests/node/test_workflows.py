@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,31 @@ from typing import Any
 import pytest
 
 import perdure
+from perdure.model.records import Purge
 from perdure.node.engine import Engine
 from perdure.store.rows import Status
 
 from .rig import abandon, call, image, make_engine, request, result_of, row_of, running, send, until, until_status
+from .rig import value as value_of
 from .virtual import in_virtual_time
 
 flow = perdure.Workflow("Flow")
 starter = perdure.Service("Starter")
 
 ONCE = (409, "the workflow method was already invoked")
+
+
+flash = perdure.Workflow("Flash")
+on_end: list[Callable[[], object]] = []
+
+
+@flash.main()
+async def end(ctx: perdure.WorkflowContext, name: str) -> str:
+    """What is put off until the end of this turn comes between its end and the next batch."""
+    await ctx.sleep(1)
+    for each in on_end:
+        each()
+    return name
 
 
 @flow.main(workflow_retention=timedelta(hours=1))
@@ -85,6 +101,25 @@ SERVICES = [flow, starter]
 async def waits_for(engine: Engine, key: str, promise: str) -> None:
     while (await call(engine, f"Flow/{key}/state")).get("waits for") != promise:
         await asyncio.sleep(0.01)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("purged", [False, True])
+async def test_who_calls_while_the_run_ends_is_answered_for_what_it_has_called(purged: bool) -> None:
+    async with running([flash]) as engine:
+        answer: asyncio.Future[Any] = engine.loop.create_future()
+        again = request("Flash/k/end", "b")
+
+        def call_again() -> None:
+            first = engine.derived_id(again.target, None)
+            if purged:
+                engine.propose(Purge(engine.home_of(first), engine.now_ms(), first), awaited=True)
+            engine.begin_call(again, lambda told: answer.done() or answer.set_result(told))
+            on_end.clear()
+
+        on_end.append(lambda: engine.loop.call_soon(call_again))
+        assert await call(engine, "Flash/k/end", "a") == "a"
+        assert value_of((await answer).result) == ("b" if purged else ONCE)
 
 
 @in_virtual_time

@@ -11,7 +11,7 @@ import pytest
 
 from perdure.testing.sim import Report, simulate
 
-from . import mutations_author, mutations_disk, mutations_remote  # noqa: F401  they add theirs
+from . import mutations_author, mutations_disk, mutations_invoker, mutations_remote  # noqa: F401  they add theirs
 from .mutations import MUTATIONS
 
 SEEDS = 150

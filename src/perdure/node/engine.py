@@ -57,16 +57,20 @@ class Engine(Inspection, Snapshots):
         spec, invoke = self._prepare(request)
         invocation_id = invoke.invocation_id
         reply = None
-        if spec.kind is HandlerKind.RUN:
+        if spec.kind is HandlerKind.RUN or invoke.idempotency_key is not None:
 
             def reply(actions: list[a.Action]) -> None:
                 accepted = actions[0]
                 assert type(accepted) is a.Accepted
-                if accepted.duplicate:
+                if accepted.duplicate and spec.kind is HandlerKind.RUN:
                     self.callers.leave(invocation_id, done)
                     done(Outcome(invocation_id, Failure(409, "the workflow method was already invoked")))
+                else:
+                    self.callers.accepted(invocation_id, done)
 
-        self.callers.wait(invocation_id, done)
+            self.callers.ask(invocation_id, done)
+        else:
+            self.callers.wait(invocation_id, done)
         try:
             self.propose(Invoke(self.home_of(invocation_id), self.now_ms(), invoke), awaited=True, reply=reply)
         except BaseException as error:

@@ -6,7 +6,7 @@ What always holds: nothing that goes through is changed, held back or done twice
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -17,6 +17,15 @@ from perdure.model.service import HandlerSpec, ServiceSpec
 from perdure.model.target import Target
 
 C = TypeVar("C", bound=Command)
+
+
+class Failed(NamedTuple):
+    """How a step failed."""
+
+    on_thread: bool
+    """The news of it takes a while."""
+    own_policy: bool
+    """It or its error says when it is to be tried again."""
 
 
 class WatchedAttempt:
@@ -35,13 +44,13 @@ class WatchedAttempt:
         """Commands, the input counted."""
         self.asked_others = 0
         """The same up to the last one that the engine answers: nothing that the handler runs itself holds it up."""
-        self.fresh: set[int] = set()
-        """Steps that were handed over, are not recorded, and have not begun."""
+        self.fresh: dict[int, int] = {}
+        """Steps that were handed over, are not recorded, and have not begun; and after how many turns each was."""
         self.running: set[int] = set()
         self.done: set[int] = set()
         """Those that came to their end, of which the handler was not told so far."""
-        self.failed: set[int] = set()
-        """Those of them that raised."""
+        self.failed: dict[int, Failed] = {}
+        """Those of them that raised, in that order."""
         self.refused = False
         """The engine refused a command."""
         self.sleeps: dict[int, int] = {}
@@ -52,6 +61,9 @@ class WatchedAttempt:
         """What was under way when it was closed."""
         self._driver = driver
         self._app = app
+        self._abandoned: set[int] = set()
+        self._commands = sum(isinstance(each, Command) for each in start.journal)
+        self._notifications = len(start.journal) - self._commands
         self._recorded = {each.completion_id for each in start.journal if isinstance(each, Completion)}
         self._author = app.real.begin(self, start)
 
@@ -86,25 +98,27 @@ class WatchedAttempt:
 
     def start_step(self, step: Step) -> None:
         if step.completion_id not in self._recorded:
-            self.fresh.add(step.completion_id)
+            self.fresh[step.completion_id] = self.turns
             watch = self._watched if step.mode == "async" else self._watched_plain
             step = msgspec.structs.replace(step, body=watch(step))
         self._driver.start_step(step)
 
     def abandon(self, completion_id: int) -> None:
-        self.fresh.discard(completion_id)
+        since = self.fresh.pop(completion_id, None)
+        if since is not None and (since == self.turns or self.told < self._notifications):
+            self._abandoned.add(completion_id)  # the engine cannot have set it going
         self._driver.abandon(completion_id)
 
     def _watched(self, step: Step) -> Callable[[], Awaitable[bytes | Failure]]:
         body = cast(Callable[[], Awaitable[bytes | Failure]], step.body)
 
         async def run() -> bytes | Failure:
-            self._begins(step.completion_id)
+            self._begins(step)
             self.tasks.add(step.completion_id)
             try:
                 result = await body()
-            except BaseException:
-                self._ends(step.completion_id, failed=True)
+            except BaseException as error:
+                self._fails(step, error)
                 raise
             self._ends(step.completion_id)
             return result
@@ -115,27 +129,35 @@ class WatchedAttempt:
         body = cast(Callable[[], bytes | Failure], step.body)
 
         def run() -> bytes | Failure:
-            self._begins(step.completion_id)
+            self._begins(step)
             try:
                 result = body()
-            except BaseException:
-                self._ends(step.completion_id, failed=True)
+            except BaseException as error:
+                self._fails(step, error)
                 raise
             self._ends(step.completion_id)
             return result
 
         return run
 
-    def _begins(self, completion_id: int) -> None:
-        self.fresh.discard(completion_id)
+    def _begins(self, step: Step) -> None:
+        completion_id = step.completion_id
+        if completion_id in self._abandoned:
+            self._app.on_wrong(f"a step of {self.target} begins that was given up before")
+        if step.mode == "async" and not self._app.may_begin():
+            self._app.on_wrong(f"a step of {self.target} begins while its engine stops")
+        self.fresh.pop(completion_id, None)
         self.running.add(completion_id)
 
-    def _ends(self, completion_id: int, *, failed: bool = False) -> None:
+    def _ends(self, completion_id: int) -> None:
         self.running.discard(completion_id)
         self.tasks.discard(completion_id)
         self.done.add(completion_id)
-        if failed:
-            self.failed.add(completion_id)
+
+    def _fails(self, step: Step, error: BaseException) -> None:
+        own_policy = step.retry is not None or getattr(error, "retry_after_ms", None) is not None
+        self._ends(step.completion_id)
+        self.failed[step.completion_id] = Failed(step.mode != "async", own_policy)
 
     # --- what the engine tells --------------------------------------------------------------------------------------------
 
@@ -168,9 +190,12 @@ class WatchedAttempt:
 
     def deliver(self, notification: Notification, at_ms: int) -> Turn:
         self.told += 1
+        replaying = self.told < self._notifications or self.asked < self._commands
+        if self._driver.replaying is not replaying:
+            self._app.on_wrong(f"{self.target} is told that it is{'' if self.replaying else ' not'} replayed")
         if type(notification) is Completion:
             self.done.discard(notification.completion_id)
-            self.failed.discard(notification.completion_id)
+            self.failed.pop(notification.completion_id, None)
             self.sleeps.pop(notification.completion_id, None)
         return self._turned(self._author.deliver(notification, at_ms))
 
@@ -203,8 +228,12 @@ class WatchedAttempt:
 class WatchedApp:
     """An app whose attempts are known."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, on_wrong: Callable[[str], None]) -> None:
+        """`on_wrong` is told of what the protocol does not allow."""
         self.real = app
+        self.on_wrong = on_wrong
+        self.may_begin: Callable[[], bool] = lambda: True
+        """Neither attempts nor steps begin while an engine stops, or afterwards."""
         self.asking: set[WatchedAttempt] = set()
         """Those that asked for what the engine answers, since somebody looked last."""
         self.open: list[WatchedAttempt] = []
@@ -223,6 +252,8 @@ class WatchedApp:
         self.real.validate_input(handler, target, content_type, body)
 
     def begin(self, driver: Driver, start: AttemptStart) -> AuthorAttempt:
+        if not self.may_begin():
+            self.on_wrong(f"an attempt of {start.target} begins while its engine stops")
         attempt = WatchedAttempt(driver, start, self)
         self.open.append(attempt)
         return attempt

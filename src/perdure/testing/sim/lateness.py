@@ -86,9 +86,9 @@ class Lateness:
     def proposed(self, lsn: int, record: r.Record) -> None:
         self._proposed[lsn] = record
 
-    def followed(self, record: r.Record, actions: list[a.Action]) -> None:
-        """A record is durable, and this is what it asks for."""
-        if isinstance(record, r.Suspended | r.AttemptFailed):
+    def followed(self, record: r.Record, actions: list[a.Action], *, in_force: bool) -> None:
+        """A record is durable, and this is what it asks for. `in_force`: it is not of an attempt that was over by then."""
+        if in_force and isinstance(record, r.Suspended | r.AttemptFailed):
             self._judge_end(record)
         for action in actions:
             match action:
@@ -99,7 +99,7 @@ class Lateness:
                 case a.Forward():
                     self._messages.add((action.partition, action.target))
                 case a.Completed():
-                    self._completed_s.setdefault(action.invocation_id, self.acting_s)
+                    self._completed_s[action.invocation_id] = self.acting_s
                 case _:
                     pass
 
@@ -153,7 +153,8 @@ class Lateness:
                 idle += debt.kind is _STAYS
         if idle * IDLE_ATTEMPT_BYTES > self._engine.settings.idle_attempts_bytes_max:
             yield _Debt("attempts that only wait take more memory than they may", None)
-        yield from self._debts_to_the_invoked(present, room=idle > 0 or len(present) < self._attempts_max)
+        held = max(len(present), len(self._engine.pool))  # some of them may run elsewhere
+        yield from self._debts_to_the_invoked(present, room=idle > 0 or held < self._attempts_max)
         yield from self._debts_to_the_tables()
         for waiting in self._engine.replies_waiting:
             yield _Debt("a request is not answered", waiting)
@@ -224,14 +225,35 @@ class Lateness:
         """An attempt came to an end without a result, and says so."""
         row = self._records.tables[record.partition].invocation(record.seq)
         attempt = None if row is None else self._app.closed.get((row.id, record.epoch))
-        if row is None or attempt is None or row.epoch != record.epoch:
+        if row is None or attempt is None:
             return
-        who = f"{row.target}, attempt {record.epoch}"
+        who, broken = f"{row.target}, attempt {record.epoch}", self._world.broken
         if isinstance(record, r.Suspended):
-            if row.status is Status.SUSPENDED and attempt.left:
-                self._world.broken("suspended", f"{who}: {attempt.left} was under way")
-        elif attempt.asked > row.commands and row.last_error == record.error and record.error.code != _TOO_LARGE:
-            self._world.broken("asked", f"{who} failed, and what it had asked for is not in the journal")
+            if attempt.left:
+                broken("suspended", f"{who}: {attempt.left} was under way")
+            return
+        if record.error.code == _TOO_LARGE:
+            return
+        if attempt.asked > row.commands:
+            broken("asked", f"{who} failed, and what it had asked for is not in the journal")
+        judged = attempt.turn is Turn.WAITING and attempt.error is None and attempt.failed
+        if judged and not any(each.on_thread or each.own_policy for each in attempt.failed.values()):
+            first = next(iter(attempt.failed))
+            if record.error.step != first:
+                broken("failure", f"{who} failed by step {first}, and says that it was step {record.error.step}")
+        self._judge_delay(who, record, row, attempt)
+
+    def _judge_delay(self, who: str, record: r.AttemptFailed, row: Invocation, attempt: WatchedAttempt) -> None:
+        """The next attempt is when the policy says."""
+        asked = attempt.retry_after_ms is not None or any(each.own_policy for each in attempt.failed.values())
+        if record.retry_at_ms is None or asked or not record.counted:
+            return
+        policy, delay_ms = self._engine.registry.place(row)[0].retry, record.retry_at_ms - record.at_ms
+        least_ms, most_ms = (policy.delay_ms(row.attempts_failed, jitter) for jitter in (0.0, 1.0))
+        if least_ms is None or most_ms is None:
+            self._world.broken("failure", f"{who} is tried again, and its policy has come to its end")
+        elif not max(1, least_ms) <= delay_ms <= max(1, most_ms):
+            self._world.broken("failure", f"{who} is tried again after {delay_ms} ms, not {least_ms} to {most_ms}")
 
     # --- what waits to go out ---------------------------------------------------------------------------------------------
 

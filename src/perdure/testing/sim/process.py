@@ -50,8 +50,12 @@ _ROOM_SEEN_WITHIN_S = 10.0
 """Of the moment from which a full disk has room again."""
 _FAILURE_TOLD_WITHIN_S = 1.0
 """Of a write or a sync of the log that fails: longer than the news from a thread takes."""
+_AT_REST_WITHIN_S = 1.1
+"""Of the end of the engine: longer than what it does once only waits to be done."""
 _TOLD_WITHIN_S = 60.0
 """Of the end of the engine: longer than anybody sleeps between two things that he does."""
+_NOT_LEFT = ("perdure.testing.", "perdure.invoker.remote.")
+"""Modules whose timers may outlive an engine: those of the simulation, and the one that sees to the end of a farewell."""
 Someone: TypeAlias = Client | Errand | Outside | Operator
 
 
@@ -65,6 +69,7 @@ class Process:
         """It stopped in order."""
         self.refused = False
         self.everything_ended = False
+        self._ending_s: float | None = None
 
     def live(self) -> None:
         """From the start to the end, whatever it is."""
@@ -127,7 +132,9 @@ class Process:
             **options,
         )
         settings.segment_bytes = segment_bytes  # far below what is sensible, so that a short run fills many
-        self._app = app = WatchedApp(simulation.app(self._life.version))
+        self._app = app = WatchedApp(
+            simulation.app(self._life.version), lambda what: simulation.world.broken("driver", what)
+        )
         engine = SimEngine(
             settings,
             app,
@@ -138,6 +145,7 @@ class Process:
             sqlite_vfs=vfs.name,
         )
         engine.simulation = simulation
+        app.may_begin = lambda: self._may_begin(engine)
         engine.lateness = Lateness(simulation.world, engine, app, simulation.records)
         loop.watch(engine.lateness.look)
         if simulation.fleet is None:
@@ -187,6 +195,7 @@ class Process:
         if engine.phase is Phase.READY:
             with simulation.disk.unwatched():
                 engine.check_all()
+            self._ending_s = engine.loop.time()
             try:
                 await engine.stop(grace_s=life.after)
             except (PerdureError, OSError) as error:
@@ -197,7 +206,10 @@ class Process:
             simulation.trace.note("stopped")
         else:
             self._failed(await engine.failed())
+            applied_lsn = engine.applied_lsn
             await engine.stop()
+            if engine.applied_lsn > applied_lsn:
+                simulation.world.broken("failed", "the engine has failed, and goes on to apply what is durable")
         simulation.disk.at_rest = simulation.world.ended = True
         if simulation.disk.locks:
             simulation.world.broken("end", "the engine has ended, and its data directory is locked")
@@ -216,15 +228,34 @@ class Process:
     async def _everybody_hears(self, tasks: dict[Someone, asyncio.Task[None]]) -> None:
         """Who waits for an engine that has come to its end is told so."""
         _, waiting = await asyncio.wait(tasks.values(), timeout=_TOLD_WITHIN_S)
-        left = asyncio.all_tasks() - waiting - {asyncio.current_task()}
-        if left or self._app.open:
-            what = [*(str(task.get_coro()) for task in left), *(attempt.target for attempt in self._app.open)]
-            self._simulation.world.broken("end", f"the engine has ended, and these go on: {what}")
         if self._simulation.disk.late:
             self._simulation.world.broken("end", f"the engine had ended, and then: {self._simulation.disk.late}")
         names = [type(someone).__name__ for someone, task in tasks.items() if task in waiting]
         if names:
             self._simulation.world.broken("caller", f"the engine has ended, and these still wait for it: {names}")
+        await asyncio.sleep(_AT_REST_WITHIN_S)
+        self._judge_rest(waiting)
+
+    def _judge_rest(self, known: set[asyncio.Task[None]]) -> None:
+        """Nothing of an engine goes on that has ended."""
+        loop = asyncio.get_running_loop()
+        left = [str(task.get_coro()) for task in asyncio.all_tasks() - known if task is not asyncio.current_task()]
+        left += [f"attempt of {attempt.target}" for attempt in self._app.open]
+        for handle in loop._scheduled:  # type: ignore[attr-defined]
+            callback = handle._callback
+            module: str = getattr(callback, "__module__", None) or ""
+            if not handle.cancelled() and module.startswith("perdure.") and not module.startswith(_NOT_LEFT):
+                left.append(f"timer of {callback.__qualname__}")
+        if left:
+            self._simulation.world.broken("end", f"the engine has ended, and these go on: {left}")
+
+    def _may_begin(self, engine: SimEngine) -> bool:
+        """What was begun before the end is let in: its task may not have had its turn."""
+        if engine.phase in (Phase.STARTING, Phase.READY):
+            return True
+        if self._ending_s is None:
+            self._ending_s = engine.loop.time()
+        return engine.loop.time() <= self._ending_s
 
     def _judge_room(self, engine: SimEngine) -> None:
         if engine.phase is Phase.READY and not engine.log.accepting:
@@ -358,6 +389,8 @@ class Process:
         damage = simulation.damaged and _names_damage(error)
         if not (simulation.disk.dead or simulation.disk.errors or damage):
             simulation.world.broken("start", f"refused: {error}")
+        if simulation.disk.locks and not simulation.disk.dead:
+            simulation.world.broken("end", "the engine did not start, and its data directory is locked")
         simulation.trace.note(f"start refused: {type(error).__name__}")
 
     def _failed(self, error: BaseException | None, *, stopping: bool = False) -> None:

@@ -19,6 +19,7 @@ from perdure.model.ids import format_invocation_id, partition_key, partition_of
 from perdure.node.engine import Engine
 from perdure.partition.actions import Action
 from perdure.partition.apply import apply
+from perdure.partition.lifecycle import attempt_is_current
 from perdure.store.rows import Invocation
 from perdure.store.store import Store
 from perdure.store.tables import Tables
@@ -63,8 +64,8 @@ class Records:
         for lsn, record in enumerate(records, first_lsn):
             self._add(lsn, record)
             self._learn(engine, record)
-        for each, actions in self._follow():
-            engine.lateness.followed(each, actions)
+        for each, in_force, actions in self._follow():
+            engine.lateness.followed(each, actions, in_force=in_force)
         if self.last_lsn > RECORDS_MAX:
             self._world.broken("stuck", f"{self.last_lsn} records, and no end comes")
 
@@ -159,14 +160,19 @@ class Records:
             pass
         return self._rebuilt.digest(partition)
 
-    def _follow(self) -> Iterator[tuple[r.Record, list[Action]]]:
-        """Apply what has been acknowledged since."""
+    def _follow(self) -> Iterator[tuple[r.Record, bool, list[Action]]]:
+        """Apply what has been acknowledged since: each record, whether it is of an attempt that could still say something, and
+        what it asks for.
+        """
         while self._rebuilt_lsn < self.last_lsn:
             self._rebuilt_lsn += 1
             data = self._by_lsn[self._rebuilt_lsn]
             if data is not None:
                 record = _decode(data)
-                yield record, apply(record, self.tables[record.partition], self._partitions)
+                tables, in_force = self.tables[record.partition], True
+                if isinstance(record, r.Suspended | r.AttemptFailed):
+                    in_force = attempt_is_current(tables.invocation(record.seq), record.epoch)
+                yield record, in_force, apply(record, tables, self._partitions)
 
     @property
     def tables(self) -> Sequence[Tables]:

@@ -8,6 +8,7 @@ from perdure.testing.sim.errands.deaths import Deaths
 from perdure.testing.sim.errands.errand import Errand
 from perdure.testing.sim.errands.giving_up import GivingUp
 from perdure.testing.sim.errands.interventions import Interventions
+from perdure.testing.sim.errands.mishaps import Mishaps
 from perdure.testing.sim.errands.misuse import Misuse
 from perdure.testing.sim.errands.refusals import Refusals
 from perdure.testing.sim.errands.restarts import Restarts
@@ -28,6 +29,7 @@ ERRANDS: dict[str, type[Errand]] = {
     "deaths": Deaths,
     "refusals": Refusals,
     "misuse": Misuse,
+    "mishaps": Mishaps,
 }
 """What a seed draws from."""
 

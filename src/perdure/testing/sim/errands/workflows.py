@@ -16,7 +16,7 @@ from perdure.node.engine import Engine
 from perdure.sdk.context import WorkflowContext, WorkflowSharedContext
 from perdure.sdk.errors import TerminalError
 from perdure.sdk.workflow import Workflow
-from perdure.testing.sim.errands.errand import Errand, client_of
+from perdure.testing.sim.errands.errand import Errand, client_of, value
 from perdure.testing.sim.steps import step
 from perdure.testing.sim.world import World
 
@@ -120,6 +120,9 @@ class Workflows(Errand):
     async def _do_again(self, client: Client, tried: bool) -> None:
         if not (await client.workflow_submit(self._main, KEY, self._round + 10)).duplicate:
             self.broken("a second run was accepted for the same key")
+        outcome = await self._engine.call(self.request("main", self._round + 10, key=KEY))
+        if value(outcome) != ["failed", 409]:
+            self.broken(f"who calls a run that there is hears {value(outcome)}")
 
     async def _do_listen(self, client: Client, tried: bool) -> None:
         """From here on one waits for the promise beside the run."""
