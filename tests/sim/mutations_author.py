@@ -9,12 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+from perdure.invoker import admission
 from perdure.model.journal import Signal, Sleep
 from perdure.sdk import loop
 from perdure.sdk.attempt import Attempt
 from perdure.sdk.futures import DurableFuture, LoopTimer
 from perdure.sdk.loop import DeterministicLoop
 from perdure.sdk.signal_box import SignalBox
+from perdure.sdk.state import StateView
 
 from .mutations import mutation
 
@@ -135,4 +137,41 @@ def futures_are_ordered_by_address() -> Iterator[None]:
 def contexts_work_anywhere() -> Iterator[None]:
     """A step may use the context of its handler."""
     with patch.object(DeterministicLoop, "check_in_turn", lambda self: None):
+        yield
+
+
+@mutation()
+def sleepers_are_not_cancelled() -> Iterator[None]:
+    """Who is in `asyncio.sleep` hears nothing of a cancellation."""
+    with patch.object(DeterministicLoop, "sleepers", lambda self: []):
+        yield
+
+
+@mutation()
+def steps_after_a_cancellation() -> Iterator[None]:
+    """A cancellation that found nobody waiting does not meet the next step."""
+    real = Attempt.run_step
+
+    def run_step(self: Any, name: str, serde: Any) -> Any:
+        due, self._cancel_due = self._cancel_due, False
+        try:
+            return real(self, name, serde)
+        finally:
+            self._cancel_due = due
+
+    with patch.object(Attempt, "run_step", run_step):
+        yield
+
+
+@mutation()
+def cleared_values_are_still_read() -> Iterator[None]:
+    """A handler does not see that it has cleared its state."""
+    with patch.object(StateView, "clear_all", lambda self: None):
+        yield
+
+
+@mutation("errands")
+def values_of_any_size() -> Iterator[None]:
+    """No bound for what a handler stores, passes on or returns."""
+    with patch.object(admission, "_check_size", lambda command, payload: None):
         yield

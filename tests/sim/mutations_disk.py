@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-from perdure.log import format, segment_log, segments
+from perdure.log import format, scan, segment_log, segments
 from perdure.log.group_commit import GroupCommit
 from perdure.log.segment_log import SegmentLog
+from perdure.node.data_directory import DataDirectory
 from perdure.store import codec, schema, writer
 from perdure.store.database import Database
+from perdure.store.store import Store
+from perdure.store.tables import Tables
 
 from .mutations import mutation
 
@@ -120,4 +125,86 @@ def cleared_state_comes_back() -> Iterator[None]:
             overlay.hides = True
 
     with patch.object(writer._LayerWriter, "_write_named", write_named):
+        yield
+
+
+@mutation("damage")
+def header_without_checksum() -> Iterator[None]:
+    """What a segment says of itself is believed."""
+    real = scan.decode_segment_header
+
+    def decode(data: bytes) -> Any:
+        return real(data[:60] + struct.pack("<I", zlib.crc32(data[:60])))
+
+    with patch.object(scan, "decode_segment_header", decode):
+        yield
+
+
+@mutation("full")
+def what_was_begun_is_left() -> Iterator[None]:
+    """A segment for which there was no room keeps what room it got."""
+
+    class KeepsFiles:
+        def __init__(self, files: Any) -> None:
+            self._files = files
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._files, name)
+
+        def unlink(self, path: Any) -> None:
+            pass
+
+    real = segments.SegmentDirectory.make_spare
+
+    def make_spare(self: Any, size: int | None = None) -> Any:
+        files, self._files = self._files, KeepsFiles(self._files)
+        try:
+            return real(self, size)
+        finally:
+            self._files = files
+
+    with patch.object(segments.SegmentDirectory, "make_spare", make_spare):
+        yield
+
+
+@mutation()
+def head_of_timers_runs_ahead() -> Iterator[None]:
+    """The cursor passes timers that are only in memory so far."""
+    real = Tables._stored_timers_after
+
+    def stored_timers_after(self: Any, key: Any, limit: int, above: Any, found: Any) -> None:
+        alone: dict[Any, Any] = {}
+        real(self, key, limit, above, alone)
+        found.update(alone)
+
+    with patch.object(Tables, "_stored_timers_after", stored_timers_after):
+        yield
+
+
+@mutation("errands")
+def snapshots_move_on() -> Iterator[None]:
+    """What is read of a snapshot is what the tables are by then."""
+    real = Store.snapshot
+
+    def snapshot(self: Any) -> Any:
+        taken = real(self)
+        taken._connection.execute("COMMIT")
+        return taken
+
+    with patch.object(Store, "snapshot", snapshot):
+        yield
+
+
+@mutation("errands")
+def deployments_are_not_written() -> Iterator[None]:
+    """A checkpoint leaves out where services run."""
+    with patch.object(writer._LayerWriter, "_write_deployments", lambda self, layer: None):
+        yield
+
+
+@mutation()
+def any_number_of_partitions() -> Iterator[None]:
+    """A directory is opened with whatever number somebody gives."""
+    real = DataDirectory._identify
+    with patch.object(DataDirectory, "_identify", lambda self, files, wanted: real(self, files, None) and wanted):
         yield

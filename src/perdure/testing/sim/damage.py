@@ -13,11 +13,13 @@ from typing import Any
 
 import apsw
 
-from perdure.log.format import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES
+from perdure.log.format import FRAME_HEADER_BYTES, SALT_BYTES, SEGMENT_HEADER_BYTES
 from perdure.testing.sim.disk import Disk, Inode
 
 LOG = "/data/log/"
 STORE = "/data/store"
+SALT_AT = 40
+"""In the header of a segment."""
 PAGE_BYTES = 4096
 """Of SQLite."""
 PAGE_CELLS_AT = 4
@@ -92,7 +94,10 @@ class Damage:
         return self._flip(path, max(0, end - 500) if self._random.random() < 0.5 else 0, end)
 
     def _flip_header(self) -> bool:
+        """Of any segment; or what says which frames are of this life, in the newest."""
         segments = self._segments()
+        if segments and self._random.random() < 0.5:
+            return self._flip(segments[-1], SALT_AT, SALT_AT + SALT_BYTES)
         return bool(segments) and self._flip(self._random.choice(segments), 0, SEGMENT_HEADER_BYTES)
 
     def _flip_page(self) -> bool:

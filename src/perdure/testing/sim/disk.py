@@ -116,7 +116,7 @@ class Disk:
         self._operation("create", path)
         if path in self.names:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        if self.faults.full:
+        if self.faults.full and self._random.random() < 0.5:  # there may be room for a name, and for nothing in it
             raise self._error(errno.ENOSPC, "create", path)
         inode = Inode()
         self._change(NameChange(path, inode))
@@ -246,7 +246,7 @@ class Disk:
     def cut_power(self) -> None:
         """Only what was synced is sure to be there; of the rest some is."""
         changes, self._name_changes = self._name_changes, []
-        whole = self._random.random()
+        whole = self._random.choice((0.5, self._random.random()))
         kept = [change for change in changes if self._random.random() < whole]
         for change in kept:
             _apply(self._durable_names, change)
@@ -292,15 +292,17 @@ class Disk:
             inode.durable[offset] ^= 1 << bit
         self._note(f"bit {bit} of byte {offset} of {path} flips")
 
-    def replace(self, path: str, data: bytes | None) -> None:
+    def replace(self, path: str, data: bytes | Inode | None) -> None:
         """Somebody else has put this file there, or taken it away (None), durably. Of a disk at rest."""
         self.names.pop(path, None)
-        if data is not None:
+        if isinstance(data, Inode):
+            self.names[path] = data
+        elif data is not None:
             inode = self.names[path] = Inode()
             inode.data, inode.durable = bytearray(data), bytearray(data)
         self._durable_names = dict(self.names)
         self._name_changes = []
-        self._note(f"{path} has {'gone' if data is None else f'{len(data)} other bytes'}")
+        self._note(f"{path} {'is gone' if data is None else 'is another'}")
 
     def copy(self) -> dict[str, Inode]:
         """Of a disk at rest: every file."""

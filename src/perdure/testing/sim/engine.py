@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perdure.model.ids import parse_invocation_id
@@ -10,21 +13,26 @@ from perdure.model.records import Record
 from perdure.node.engine import Engine
 from perdure.node.requests import NewInvocation, Outcome
 from perdure.partition.invariants import check_partition
+from perdure.store.database import Database
 from perdure.store.rows import Status
+from perdure.store.schema import applied_lsn, let_go, open_reader
+from perdure.store.tables import Tables
 
 if TYPE_CHECKING:
     from perdure.node.performer import Reply
     from perdure.testing.sim.lateness import Lateness
     from perdure.testing.sim.simulation import Simulation
 
+DATA = Path("/data")
 _KILLED = Failure(409, "killed")
 
 
 class SimEngine(Engine):
-    """`simulation` and `lateness` are set by whoever makes it."""
+    """`simulation`, `lateness` and `vfs_name` are set by whoever makes it."""
 
     simulation: Simulation
     lateness: Lateness
+    vfs_name: str
 
     def propose(self, record: Record, *, awaited: bool, reply: Reply | None = None) -> int:
         lsn = super().propose(record, awaited=awaited, reply=reply)
@@ -43,6 +51,16 @@ class SimEngine(Engine):
         self.lateness.answered(invocation_id, asked_s)
         return outcome
 
+    @contextmanager
+    def written(self) -> Iterator[tuple[int, list[Tables]]]:
+        """What the last checkpoint has written, as somebody finds it who has the file alone: its LSN and its tables."""
+        connection = open_reader(str(DATA / "store.sqlite"), 0, self.vfs_name)
+        try:
+            tables = [Tables(partition, Database(connection, partition)) for partition in range(self.partitions)]
+            yield applied_lsn(connection), tables
+        finally:
+            let_go(connection)
+
     def runs(self, invocation_id: str) -> bool:
         with self.simulation.disk.unwatched():
             row = self.find(parse_invocation_id(invocation_id))
@@ -54,7 +72,8 @@ class SimEngine(Engine):
         return row is not None and (row.status is Status.PAUSED or row.result == _KILLED)
 
     def after_batch(self, records: list[Record]) -> None:
-        self.simulation.records.applied(self, records)
+        with self.simulation.disk.unwatched():
+            self.simulation.records.applied(self, records)
         super().after_batch(records)
         if len(self.pool) > self.settings.concurrent_attempts_max:
             self.simulation.world.broken("bounds", f"{len(self.pool)} attempts at once")

@@ -171,7 +171,8 @@ class SimVFS(apsw.VFS):
             raise _error(apsw.CantOpenError, apsw.SQLITE_CANTOPEN) from error
         flags[1] = flags[0]
         if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
-            _checksums().under.next_file = _DatabaseFile(self._mount, path, inode, str(self._scratch))
+            write = bool(flags[0] & apsw.SQLITE_OPEN_READWRITE)
+            _checksums().under.next_file = _DatabaseFile(self._mount, path, inode, str(self._scratch), write=write)
             return apsw.VFSFile(_checksums().name, name, flags)
         return _PlainFile(self._mount, path, inode, dirsync=bool(flags[0] & apsw.SQLITE_OPEN_CREATE))  # type: ignore[return-value]
 
@@ -262,8 +263,9 @@ class _Content:
 class _DatabaseFile(_Content, apsw.VFSFile):
     """The database: shared memory and locks come from a real, empty file."""
 
-    def __init__(self, mount: Mount, path: str, inode: Inode, scratch: str) -> None:
-        flags = apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_READWRITE
+    def __init__(self, mount: Mount, path: str, inode: Inode, scratch: str, *, write: bool) -> None:
+        how = apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_READWRITE if write else apsw.SQLITE_OPEN_READONLY
+        flags = apsw.SQLITE_OPEN_MAIN_DB | how
         super().__init__("unix", scratch, [flags, flags])
         self._mount = mount
         self._path = path

@@ -279,11 +279,16 @@ class Interpreter(Waiting):
     async def _keys(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
         return sorted(await ctx.state_keys())
 
-    async def _clear(self, ctx: Any, op: Operation, branch: str, index: int) -> None:
+    async def _clear(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        if op.value % 2:
+            ctx.set(op.key, op.value)
         ctx.clear(op.key)
+        return await ctx.get(op.key, type_hint=int)
 
-    async def _wipe(self, ctx: Any, op: Operation, branch: str, index: int) -> None:
+    async def _wipe(self, ctx: Any, op: Operation, branch: str, index: int) -> Any:
+        ctx.set("k0", op.value)
         ctx.clear_all()
+        return [await ctx.get("k0", type_hint=int), await ctx.state_keys()]
 
 
 def _expected_failure(error: TerminalError, code: int) -> list[Any]:

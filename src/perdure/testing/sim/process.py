@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,7 +20,7 @@ from perdure.store.rows import Status
 from perdure.testing.sim.attempts import WatchedApp
 from perdure.testing.sim.clients import Client, Operator, Outside
 from perdure.testing.sim.disk import NO_FAULTS, Mount
-from perdure.testing.sim.engine import SimEngine
+from perdure.testing.sim.engine import DATA, SimEngine
 from perdure.testing.sim.errands.errand import Errand
 from perdure.testing.sim.files import SimFiles, SimVFS
 from perdure.testing.sim.lateness import Lateness
@@ -31,7 +30,6 @@ from perdure.testing.sim.virtual_time import SeededRandom, SimExecutor, SimLoop,
 if TYPE_CHECKING:
     from perdure.testing.sim.simulation import Simulation
 
-DATA = Path("/data")
 _LONGEST_LIFE_S = 120.0
 """Of a process that nothing ends: what is paused would keep its callers waiting for ever."""
 _LONGEST_WAIT_S = 400.0
@@ -144,7 +142,7 @@ class Process:
             executor=SimExecutor(loop, random),
             sqlite_vfs=vfs.name,
         )
-        engine.simulation = simulation
+        engine.simulation, engine.vfs_name = simulation, vfs.name
         app.may_begin = lambda: self._may_begin(engine)
         engine.lateness = Lateness(simulation.world, engine, app, simulation.records)
         loop.watch(engine.lateness.look)

@@ -198,7 +198,7 @@ def _expected(operation: Operation, state: dict[str, int]) -> Any:
             return WIDTH
         case "wipe":
             state.clear()
-            return None
+            return [None, []]
         case "abort":
             return [0, 1, 2, 3]
         case "cancel":

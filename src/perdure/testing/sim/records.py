@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,9 +21,12 @@ from perdure.node.engine import Engine
 from perdure.partition.actions import Action
 from perdure.partition.apply import apply
 from perdure.partition.lifecycle import attempt_is_current
+from perdure.store.digest import digest
 from perdure.store.rows import Invocation
+from perdure.store.snapshot import Snapshot
 from perdure.store.store import Store
 from perdure.store.tables import Tables
+from perdure.testing.sim.reading import Reader
 from perdure.testing.sim.world import World
 
 if TYPE_CHECKING:
@@ -31,6 +35,11 @@ if TYPE_CHECKING:
 RECORDS_MAX = 3_000
 """Of a seed; some hundreds are usual. The way to everything's end does not get longer for ever."""
 
+_WATCHED = 0.3
+"""Chance of a batch of being followed by a look at the tables."""
+_WHOLE = 0.2
+"""Of a look of being one at everything."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(r.Record).decode
 
@@ -38,8 +47,21 @@ _decode = msgspec.msgpack.Decoder(r.Record).decode
 class Records:
     """Every record that was applied, by LSN, from 1."""
 
-    def __init__(self, world: World, partitions: int, executor: Executor, *, incompatible: bool) -> None:
+    def __init__(
+        self,
+        world: World,
+        random: Random,
+        partitions: int,
+        executor: Executor,
+        *,
+        incompatible: bool,
+        watched: bool,
+    ) -> None:
+        """`watched`: the tables are read and compared all the time, not only at starts and at the end."""
         self._world = world
+        self._random = random
+        self._watched = watched
+        self._reader = Reader(world, random)
         self._incompatible = incompatible
         self._partitions = partitions
         self._by_lsn: list[bytes | None] = [None]
@@ -50,6 +72,8 @@ class Records:
         self._executor = executor
         self._rebuilt = Store.open(None, partitions, executor=executor)
         self._rebuilt_lsn = 0
+        self._read_lsn = 0
+        """Of the last checkpoint that was looked at."""
 
     @property
     def last_lsn(self) -> int:
@@ -68,6 +92,29 @@ class Records:
             engine.lateness.followed(each, actions, in_force=in_force)
         if self.last_lsn > RECORDS_MAX:
             self._world.broken("stuck", f"{self.last_lsn} records, and no end comes")
+        if self._watched and self._random.random() < _WATCHED:
+            self._look(engine)
+
+    def _look(self, engine: SimEngine) -> None:
+        """Read one partition as it is now."""
+        if engine.applied_lsn != self.last_lsn:
+            return
+        partition = self._random.randrange(self._partitions)
+        self._reader.look(engine.store.tables[partition], self._rebuilt.tables[partition], self.last_lsn)
+        if self._random.random() < _WHOLE and self.rebuilt(partition) != engine.store.digest(partition):
+            self._world.broken("tables", f"partition {partition} is not what its log says, at LSN {self.last_lsn}")
+        if engine.store.applied_lsn != self._read_lsn and not self._world.disk_fails():
+            self._read_lsn = engine.store.applied_lsn
+            self._look_at_the_file(engine, partition)
+
+    def _look_at_the_file(self, engine: SimEngine, partition: int) -> None:
+        """A checkpoint holds what its LSN says, and nothing of what came behind it."""
+        with engine.written() as (lsn, tables):
+            store = Store.open(None, self._partitions, executor=self._executor)
+            self._apply(store, 1, lsn)
+            if digest(tables[partition]) != store.digest(partition):
+                self._world.broken("tables", f"partition {partition} was written for LSN {lsn}, and is not what it was")
+            store.close()
 
     def _add(self, lsn: int, record: r.Record) -> None:
         data = _encode(record)
@@ -183,6 +230,23 @@ class Records:
         tables = self.tables[partition_of(partition_key(invocation_id), self._partitions)]
         seq = tables.find(invocation_id)
         return None if seq is None else tables.invocation(seq)
+
+    def _apply(self, store: Store, first_lsn: int, last_lsn: int) -> None:
+        for data in self._by_lsn[first_lsn : last_lsn + 1]:
+            if data is not None:
+                record = _decode(data)
+                apply(record, store.tables[record.partition], self._partitions)
+
+    def snapshot_at(self, lsn: int) -> Snapshot:
+        """What a snapshot at this LSN must say."""
+        store = Store.open(None, self._partitions, executor=self._executor)
+        self._apply(store, 1, lsn)
+        store.freeze(lsn)
+        store.write_frozen().result()
+        try:
+            return store.snapshot()
+        finally:
+            store.close()
 
     def close(self) -> None:
         self._rebuilt.close()

@@ -109,6 +109,8 @@ class Scenario(NamedTuple):
     incompatible_upgrade: bool
     errands: list[str]
     remote: bool
+    watched: bool
+    """Somebody reads the tables all the time."""
 
     @property
     def final_versions(self) -> tuple[int, ...]:
@@ -137,7 +139,7 @@ class Scenario(NamedTuple):
             "always_replay": random.random() < 0.1,
             "interruptions_max": 3,
             "inbox_length_max": 12,
-            "body_bytes_max": 8_000,
+            "body_bytes_max": 6_000,
         }
         if theme.remote:
             settings |= {
@@ -162,6 +164,7 @@ class Scenario(NamedTuple):
             incompatible_upgrade=incompatible,
             errands=_errands(random, theme) if settings["durability"] == "fsync" else [],
             remote=theme.remote,
+            watched=random.random() < 0.5,
         )
 
 

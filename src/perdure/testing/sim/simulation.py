@@ -17,30 +17,35 @@ from unittest.mock import patch
 
 import apsw
 
-from perdure.invoker import proposals
+from perdure.invoker import admission, local, proposals
 from perdure.model import limits
-from perdure.node import cleaner, core, recovery, timers
+from perdure.node import cleaner, control, core, recovery, timers
 from perdure.partition import events, invariants
 from perdure.sdk.app import App
 from perdure.sdk.errors import ServiceProtocolNeeded
-from perdure.store import schema, tables
+from perdure.store import schema, snapshot, store, tables
 from perdure.testing.sim.clients import Client, Operator, Outside
 from perdure.testing.sim.damage import Damage
 from perdure.testing.sim.disk import Disk, Inode, Mount
+from perdure.testing.sim.engine import DATA
 from perdure.testing.sim.errands import make_errands
+from perdure.testing.sim.errands.sizes import BODY_BYTES_MAX, JOURNAL_ENTRIES_MAX
 from perdure.testing.sim.files import SimVFS, scratch_directory
 from perdure.testing.sim.handlers import make_app
-from perdure.testing.sim.process import DATA, Process
+from perdure.testing.sim.process import Process
 from perdure.testing.sim.programs import Author
 from perdure.testing.sim.records import Records
 from perdure.testing.sim.scenario import Life, Scenario
 from perdure.testing.sim.virtual_time import SimExecutor, SimLoop
 from perdure.testing.sim.world import Trace, Violation, World
+from perdure.testing.sim.wrong_start import WrongStart
 
 if TYPE_CHECKING:
     from perdure.testing.sim.remote.fleet import Fleet
 
 FINAL_LIVES_MAX = 10
+_WRONG_STARTS = 0.15
+"""Chance of a process of being preceded by a start that must be refused."""
 SMALL: tuple[tuple[ModuleType, str, int], ...] = (
     (proposals, "MERGED_BYTES_MAX", 2_000),
     (core, "TIMERS_IN_MEMORY_MAX", 4),
@@ -51,6 +56,12 @@ SMALL: tuple[tuple[ModuleType, str, int], ...] = (
     (events, "EVENTS_MAX", 6),
     (invariants, "EVENTS_MAX", 6),
     (tables, "_PAGE", 5),
+    (store, "CLEAN_LAYER_BYTES_MAX", 3_000),
+    (snapshot, "CHUNK_ROWS", 3),
+    (local, "BODY_BYTES_MAX", BODY_BYTES_MAX),
+    (admission, "BODY_BYTES_MAX", BODY_BYTES_MAX),
+    (control, "BODY_BYTES_MAX", BODY_BYTES_MAX),
+    (local, "JOURNAL_ENTRIES_MAX", JOURNAL_ENTRIES_MAX),
     (limits, "TURN_CALLBACKS_BUDGET", 100),
     (limits, "TURN_CALLBACKS_MAX", 2_000),
 )
@@ -103,6 +114,7 @@ class Simulation:
         self.trace.note(f"seed {seed} {scenario}")
         self.world = World(self.trace)
         self.world.meddled = scenario.operator_s > 0
+        self.world.disk_fails = lambda: self.disk.errors > 0 or self.damaged
         self.disk = Disk(Random(self.random.random()), self.trace.note)
         self._apps: dict[int, App] = {}
         author = Author(
@@ -118,11 +130,13 @@ class Simulation:
         )
         self.errands = make_errands(scenario.errands, self.world, self.random, forgets=scenario.forgets)
         self.fleet = self._make_fleet() if scenario.remote else None
-        self._damage = Damage(self.disk, Random(self.random.random()), self._connected)
+        self._damage = Damage(self.disk, Random(self.random.random()), self.connected)
         self.damaged = False
         """Something was damaged and nobody has refused it so far."""
         self.stopped_in_order = False
         """The last process stopped in order, and nothing happened to the disk since."""
+        self._settled = False
+        """Everything on the disk is durable."""
         self._copy: dict[str, Inode] = {}
         self._copied_lsn = 0
         self.over = False
@@ -130,11 +144,16 @@ class Simulation:
         idle = SimLoop(Random(0), 0.0)
         self.records = Records(
             self.world,
+            Random(self.random.random()),
             scenario.partitions,
             SimExecutor(idle, Random(0)),
             incompatible=scenario.incompatible_upgrade,
+            watched=scenario.watched,
         )
         idle.close()
+        self.world.snapshot_at = self.records.snapshot_at
+        self._chance = Random(self.random.random())
+        self._wrong_starts = 0
 
     def _make_fleet(self) -> Fleet:
         try:
@@ -183,7 +202,15 @@ class Simulation:
     def _app_elsewhere(self, version: int, worker_ms: Callable[[], int], settings: dict[str, Any]) -> App:
         return make_app(self.world, version, forgets=self.scenario.forgets, worker_ms=worker_ms, **settings)
 
+    def _start_wrongly(self, *, settled: bool) -> None:
+        self._wrong_starts += 1
+        wrong = WrongStart(self, 10_000 + self._wrong_starts, self._chance, settled=settled)
+        if wrong.possible:
+            wrong.live()
+
     def _live(self, life: Life) -> Process:
+        if self.lives and not self.damaged and self._chance.random() < _WRONG_STARTS:
+            self._start_wrongly(settled=self._settled)
         self.lives += 1
         if life.flips and not self.damaged:
             self._copy, self._copied_lsn = self.disk.copy(), self.records.last_lsn
@@ -200,6 +227,7 @@ class Simulation:
         process = Process(self, self.lives, life)
         process.live()
         self.crashes += process.crashed
+        self._settled = life.power
         self.stopped_in_order = process.stopped
         if self.damaged and process.refused:
             if self.records.last_lsn == self._copied_lsn:
@@ -213,7 +241,7 @@ class Simulation:
         return process
 
     @contextmanager
-    def _connected(self) -> Iterator[apsw.Connection]:
+    def connected(self) -> Iterator[apsw.Connection]:
         """To the store of a disk at rest."""
         self.disk.new_process()
         self.disk.wait = lambda _: None

@@ -229,7 +229,9 @@ async def until_cancelled(ctx: Any, how: int) -> None:
         lambda: gather(ctx.awakeable()[1], ctx.sleep(LONG_S)),
         lambda: select(one=ctx.awakeable()[1], other=ctx.sleep(LONG_S)),
         lambda: _as_a_group(ctx.awakeable()[1], ctx.sleep(LONG_S), ctx.signal("nobody sends this")),
-        lambda: _unaware(ctx, how // 10),
+        lambda: _unaware(ctx, _sleep_durably),
+        lambda: _unaware(ctx, _sleep),
+        lambda: _unaware(ctx, _take_a_step),
     )
     await ways[how % len(ways)]()
 
@@ -247,24 +249,29 @@ async def _as_a_group(*waits: Awaitable[object]) -> None:
         raise errors.exceptions[0] from None
 
 
-async def _unaware(ctx: Any, how: int) -> None:
+async def _unaware(ctx: Any, go_on: Callable[[Any, int], Awaitable[object]]) -> None:
     """Nothing durable is pending that could fail: the next operation does, whatever it is."""
-
-    async def nothing() -> None:
-        pass
-
     for number in range(100):
         try:
             async with asyncio.timeout(20):
                 await asyncio.Event().wait()
         except TimeoutError:
-            match how % 3:
-                case 0:
-                    await ctx.sleep(0.001)
-                case 1:
-                    await asyncio.sleep(0.001)
-                case _:
-                    await ctx.run_typed(f"unaware {number}", nothing)
+            await go_on(ctx, number)
+
+
+async def _sleep_durably(ctx: Any, number: int) -> None:
+    await ctx.sleep(0.001)
+
+
+async def _sleep(ctx: Any, number: int) -> None:
+    await asyncio.sleep(0.001)
+
+
+async def _take_a_step(ctx: Any, number: int) -> None:
+    async def nothing() -> None:
+        pass
+
+    await ctx.run_typed(f"unaware {number}", nothing)
 
 
 async def compensate(ctx: Any, undo: Callable[[], Awaitable[object]], tell: Callable[[], Awaitable[object]]) -> None:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from perdure.store.snapshot import Snapshot
 from perdure.testing.sim.linearizability import History
 
 
@@ -71,6 +72,10 @@ class World:
         """Somebody may pause and resume whatever there is."""
         self.last_processes = False
         """From here on no process dies, but by what its handlers do."""
+        self.disk_fails: Callable[[], bool] = lambda: False
+        """Whether what cannot be read may be the fault of the disk."""
+        self.snapshot_at: Callable[[int], Snapshot]
+        """What a snapshot at this LSN must say."""
         self.look_over: Callable[[], None] = lambda: None
         """Check all tables of the engine that lives."""
         self.kill: Callable[[], None] = lambda: None

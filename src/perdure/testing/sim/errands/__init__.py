@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from perdure.testing.sim.errands.addresses import Addresses
 from perdure.testing.sim.errands.deaths import Deaths
 from perdure.testing.sim.errands.errand import Errand
 from perdure.testing.sim.errands.giving_up import GivingUp
@@ -14,6 +15,8 @@ from perdure.testing.sim.errands.refusals import Refusals
 from perdure.testing.sim.errands.restarts import Restarts
 from perdure.testing.sim.errands.reused_keys import ReusedKeys
 from perdure.testing.sim.errands.signals import Signals
+from perdure.testing.sim.errands.sizes import Sizes
+from perdure.testing.sim.errands.snapshots import Snapshots
 from perdure.testing.sim.errands.state_changes import StateChanges
 from perdure.testing.sim.errands.workflows import Workflows
 from perdure.testing.sim.world import World
@@ -30,6 +33,9 @@ ERRANDS: dict[str, type[Errand]] = {
     "refusals": Refusals,
     "misuse": Misuse,
     "mishaps": Mishaps,
+    "sizes": Sizes,
+    "snapshots": Snapshots,
+    "addresses": Addresses,
 }
 """What a seed draws from."""
 
