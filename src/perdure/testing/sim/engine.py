@@ -71,6 +71,11 @@ class SimEngine(Engine):
             row = self.find(parse_invocation_id(invocation_id))
         return row is not None and (row.status is Status.PAUSED or row.result == _KILLED)
 
+    async def checkpoint_while_replaying(self) -> None:
+        with self.simulation.disk.unwatched():
+            self.simulation.records.read(self, self.log.durable_lsn)
+        await super().checkpoint_while_replaying()
+
     def after_batch(self, records: list[Record]) -> None:
         with self.simulation.disk.unwatched():
             self.simulation.records.applied(self, records)

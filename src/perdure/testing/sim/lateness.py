@@ -98,6 +98,8 @@ class Lateness:
                     heapq.heappush(self._timers, (action.timer.key, action.partition))
                 case a.Forward():
                     self._messages.add((action.partition, action.target))
+                case a.Accepted(duplicate=False):  # under the id of one that is forgotten
+                    self._completed_s.pop(action.invocation_id, None)
                 case a.Completed():
                     self._completed_s[action.invocation_id] = self.acting_s
                 case _:

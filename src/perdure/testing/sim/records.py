@@ -168,9 +168,18 @@ class Records:
 
     def check_start(self, engine: Engine) -> None:
         """The log of a new process holds all that was acknowledged, as it was; and its tables follow from it."""
+        found_lsn = self.read(engine, engine.applied_lsn)
+        if max(found_lsn, engine.store.applied_lsn) < self.last_lsn:
+            what = f"the log ends at LSN {found_lsn}, but {self.last_lsn} was acknowledged"
+            self._world.broken("acknowledged", what)
+        self.check_tables(engine)
+        self._led.clear()
+
+    def read(self, engine: Engine, end_lsn: int) -> int:
+        """The log as it was found, up to `end_lsn`; again before a checkpoint of a start trims it. Returns the last LSN."""
         world, log = self._world, engine.log
         if world.lenient:
-            self._forget_behind(engine.applied_lsn)
+            self._forget_behind(end_lsn)
         found_lsn = log.first_lsn - 1
         for first_lsn, records in log.read(log.first_lsn):
             for lsn, record in enumerate(records, first_lsn):
@@ -180,10 +189,7 @@ class Records:
                     self._learn(engine, record)
                 elif _encode(record) != self._by_lsn[lsn]:
                     world.broken("acknowledged", f"LSN {lsn} is {describe(record)} now, and was something else")
-        if max(found_lsn, engine.store.applied_lsn) < self.last_lsn:
-            world.broken("acknowledged", f"the log ends at LSN {found_lsn}, but {self.last_lsn} was acknowledged")
-        self.check_tables(engine)
-        self._led.clear()
+        return found_lsn
 
     def _forget_behind(self, lsn: int) -> None:
         """The log lost its end, as it may: what it still holds is what counts from here on."""
