@@ -169,7 +169,7 @@ def go_on_after_a_failed_sync() -> Iterator[None]:
         yield
 
 
-@mutation("errors")
+@mutation("os")
 def no_repair_of_the_tail() -> Iterator[None]:
     """What is in memory after a failed sync is taken to be on the disk."""
 
@@ -184,7 +184,7 @@ def no_repair_of_the_tail() -> Iterator[None]:
         yield
 
 
-@mutation("errors")
+@mutation("power")
 def damage_before_good_batches_is_cut() -> Iterator[None]:
     """A bad batch with a good one behind it is taken for a torn write."""
     with patch.object(scan.SegmentReader, "header_behind", lambda self, offset: None):
@@ -251,7 +251,7 @@ def log_not_synced_before_a_checkpoint() -> Iterator[None]:
         yield
 
 
-@mutation("power")
+@mutation("partitions")
 def lsn_outside_the_transaction() -> Iterator[None]:
     """The applied LSN is committed after the tables, on its own."""
 
@@ -429,7 +429,7 @@ def no_attempt_after_a_restart() -> Iterator[None]:
         yield
 
 
-@mutation("partitions")
+@mutation("damage")
 def outbox_not_forwarded_at_start() -> Iterator[None]:
     """Messages that were on their way when the process died stay where they are."""
     with patch("perdure.node.performer.Performer.forward_all", lambda self: None):
@@ -558,7 +558,7 @@ def cleaner_asks_once() -> Iterator[None]:
         yield
 
 
-@mutation("operator")
+@mutation("upgrade")
 def epoch_left_out_of_the_fence() -> Iterator[None]:
     """Any attempt may speak while some attempt runs."""
 

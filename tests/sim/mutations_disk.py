@@ -33,7 +33,7 @@ def trimmed_one_too_far() -> Iterator[None]:
         yield
 
 
-@mutation("power")
+@mutation("partitions")
 def named_before_its_header() -> Iterator[None]:
     """A segment has its name before it has its header."""
 

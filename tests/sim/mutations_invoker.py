@@ -129,7 +129,7 @@ def nobody_makes_room() -> Iterator[None]:
         yield
 
 
-@mutation("errors")
+@mutation("errands")
 def the_end_of_an_earlier_run_is_told() -> Iterator[None]:
     """Who calls a run while an earlier one ends is answered for that one."""
     with patch.object(Callers, "ask", Callers.wait):
