@@ -168,7 +168,7 @@ class Lateness:
     def _debt_to(self, attempt: WatchedAttempt, row: Invocation) -> _Debt | None:
         """The first that is owed to an attempt that is the current one. None: its steps run."""
         spec, _ = self._engine.registry.place(row)
-        who = (row.target, attempt.epoch, attempt.turns)
+        who = (row.target, row.id.hex(), attempt.epoch, attempt.turns)
         if attempt.turn is Turn.YIELDED:
             return _Debt("a handler that gave way does not go on", who)
         if attempt.turn is Turn.ENDED:
@@ -206,7 +206,7 @@ class Lateness:
             if row is None or row.status is not Status.INVOKED or row.retry_at_ms:
                 self._invoked.discard((partition, seq))
             elif room and (row.id, row.epoch) not in present and self._engine.registry.place(row)[1] is None:
-                yield _Debt("an invocation is to run, and does not", (row.target, row.epoch))
+                yield _Debt("an invocation is to run, and does not", (row.target, row.id.hex(), row.epoch))
 
     def _debts_to_the_tables(self) -> Iterator[_Debt]:
         tables, timers, now_ms = self._records.tables, self._timers, self._engine.now_ms()
