@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from random import Random
 
@@ -203,3 +205,12 @@ def test_a_seed_gives_the_same_trace_under_another_hash_seed() -> None:
 def test_the_engine_holds_on_more_seeds() -> None:
     for seed in range(10, 30):
         assert simulate(seed, theme="remote").violation is None, f"seed {seed} of theme remote"
+
+
+@pytest.mark.slow
+def test_without_the_extra_it_says_what_to_install() -> None:
+    hide = "import sys; sys.modules['restate'] = None; from perdure.testing.sim.__main__ import main; sys.exit(main())"
+    command = [sys.executable, "-c", hide, "--seeds", "1", "--theme", "remote"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("PD0419: ") and "perdure[restate]" in done.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from perdure.sdk.errors import ServiceProtocolNeeded
 from perdure.testing.sim.runner import run_one, run_seeds
 from perdure.testing.sim.scenario import ASKED_FOR, THEMES
 
@@ -24,10 +25,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, help="processes at once; one per core if left out")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the tenth seed that fails")
     asked = parser.parse_args()
-    if asked.seed is not None:
-        return run_one(asked.seed, asked.theme)
     failures_max = None if asked.keep_going else 10
-    return run_seeds(asked.first, asked.seeds, theme=asked.theme, jobs=asked.jobs, failures_max=failures_max)
+    try:
+        if asked.seed is not None:
+            return run_one(asked.seed, asked.theme)
+        return run_seeds(asked.first, asked.seeds, theme=asked.theme, jobs=asked.jobs, failures_max=failures_max)
+    except ServiceProtocolNeeded as missing:
+        print(missing, file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":
